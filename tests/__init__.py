@@ -1,0 +1,1 @@
+"""Tests mirror the code: ``tests/<app>/test_<module>.py``; ``support`` holds what they share, ``factories`` the rows they start from."""
