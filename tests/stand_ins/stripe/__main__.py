@@ -1,11 +1,11 @@
 """Run the stand-in until it is told to stop."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 from tests.stand_ins.stripe.account import Account
@@ -25,7 +25,10 @@ def main() -> None:
     parser.add_argument("--webhook-url", default="", help="where events go; without it none are sent")
     parser.add_argument("--webhook-secret", default="whsec_stand_in")
     parser.add_argument("--state", type=Path, help="a journal to keep the objects in over a restart")
+    parser.add_argument("--stop-with-parent", action="store_true", help="end when the process that started it is gone")
     options = parser.parse_args()
+    if options.stop_with_parent:
+        threading.Thread(target=_stop_with_parent, args=(os.getppid(),), daemon=True).start()
 
     delivery = Delivery(options.webhook_url, options.webhook_secret)
     account = Account(Journal(options.state), delivery.announce)
@@ -41,6 +44,12 @@ def main() -> None:
         server.serve_forever(poll_interval=0.1)
     except KeyboardInterrupt:
         os._exit(0)
+
+
+def _stop_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,14 @@
 """One Stripe account: its objects, their lists and the events they leave."""
 
-from __future__ import annotations
-
 import copy
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from tests.stand_ins.stripe import ids, problems
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from tests.stand_ins.stripe.journal import Journal
+from tests.stand_ins.stripe.journal import Journal
 
 API_VERSION = "2026-10-28.endive"
 DEFAULT_PAGE = 10
@@ -83,7 +78,7 @@ class Account:
 
     def emit(self, event_type: str, item: Object, cause: Cause) -> None:
         """Leave an event with the object as it is now, to be delivered after the answer."""
-        event = {
+        event: Object = {
             "id": ids.new_id("evt"),
             "object": "event",
             "api_version": API_VERSION,

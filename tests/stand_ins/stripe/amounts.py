@@ -1,11 +1,6 @@
 """The least Stripe charges in each currency, in its smallest unit."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from collections.abc import Mapping
 
 _FIFTY = dict.fromkeys(("usd", "eur", "aud", "brl", "cad", "chf", "nzd", "sgd", "inr"), 50)
 _TWO = dict.fromkeys(("aed", "myr", "pln", "ron"), 200)

@@ -1,15 +1,11 @@
 """What a resource's function is handed."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from tests.stand_ins.stripe.account import Account, Cause, Object
-    from tests.stand_ins.stripe.parameters import Check
+from tests.stand_ins.stripe.account import Account, Cause, Object
+from tests.stand_ins.stripe.parameters import Check
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,8 @@
 """The test payment methods that Stripe documents, and what each does when attached or charged."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Ending(Enum):

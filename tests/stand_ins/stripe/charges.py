@@ -1,15 +1,9 @@
 """Charges: one for each time a payment intent reaches the card's issuer."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.stand_ins.stripe import ids
+from tests.stand_ins.stripe.account import Object
 from tests.stand_ins.stripe.call import Call, Endpoint
-
-if TYPE_CHECKING:
-    from tests.stand_ins.stripe.account import Object
-    from tests.stand_ins.stripe.cards import Decline
+from tests.stand_ins.stripe.cards import Decline
 
 
 def make(call: Call, intent: Object, decline: Decline | None) -> Object:

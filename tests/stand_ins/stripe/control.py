@@ -8,23 +8,18 @@ endpoint's status), ``/_control/authenticate`` ``{"payment_intent": id, "succeed
 ``/_control/customers/delete`` ``{"customer": id}``, ``/_control/reset``.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.stand_ins.stripe import customers, ids, payment_intents
 from tests.stand_ins.stripe.account import Account, Cause
 from tests.stand_ins.stripe.call import Call
+from tests.stand_ins.stripe.delivery import Delivery
+from tests.stand_ins.stripe.faults import Faults
 from tests.stand_ins.stripe.problems import StripeProblem
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.stand_ins.stripe.delivery import Delivery
-    from tests.stand_ins.stripe.faults import Faults
 
 REQUESTS_KEPT = 10_000
 

@@ -1,20 +1,17 @@
 """Customers."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from tests.stand_ins.stripe import ids, parameters
+from tests.stand_ins.stripe.account import Object
 from tests.stand_ins.stripe.call import Call, Endpoint
-
-if TYPE_CHECKING:
-    from tests.stand_ins.stripe.account import Object
+from tests.stand_ins.stripe.parameters import Check
 
 _ADDRESS = parameters.Nested(
     {part: parameters.Text(500) for part in ("city", "country", "line1", "line2", "postal_code", "state")}
 )
 _SETTINGS = parameters.Nested({"default_payment_method": parameters.Text()})
-_MEMBERS = {
+_MEMBERS: Mapping[str, Check] = {
     "address": _ADDRESS,
     "description": parameters.Text(),
     "email": parameters.Text(512),

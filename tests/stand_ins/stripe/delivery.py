@@ -1,7 +1,5 @@
 """Webhooks: signed anew for each try, delivered by threads of their own, repeated until an endpoint answers 2xx."""
 
-from __future__ import annotations
-
 import hashlib
 import heapq
 import hmac
@@ -9,13 +7,10 @@ import http.client
 import json
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 SENDERS = 4
 FIRST_WAIT_SECONDS = 0.25

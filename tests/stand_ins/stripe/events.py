@@ -1,14 +1,8 @@
 """Events: what happened to an object, with the object as it was then."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.stand_ins.stripe import parameters
+from tests.stand_ins.stripe.account import Object
 from tests.stand_ins.stripe.call import Call, Endpoint
-
-if TYPE_CHECKING:
-    from tests.stand_ins.stripe.account import Object
 
 
 def retrieve(call: Call) -> Object:

@@ -1,19 +1,15 @@
 """
 Faults on request: what a test wants to go wrong with the next calls.
 
-``delay`` answers late. ``refuse`` answers ``status`` without doing anything, and remembers nothing. ``fail_after``
-does the work, then answers ``status``, which stays the answer under the idempotency key, as at Stripe. ``cut_before`` and
+``delay`` answers late. ``refuse`` answers ``status`` without doing anything, and keeps nothing. ``fail_after`` does the
+work, then answers ``status``, which stays the answer under the idempotency key, as at Stripe. ``cut_before`` and
 ``cut_after`` close the connection without an answer; ``hang_after`` does the work and keeps silent for ``seconds``.
 """
 
-from __future__ import annotations
-
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any
 
 KINDS = frozenset({"delay", "refuse", "fail_after", "cut_before", "cut_after", "hang_after"})
 

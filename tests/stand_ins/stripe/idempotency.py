@@ -6,22 +6,17 @@ refused, and so is one that comes while the first is still at work. Nothing is k
 because its parameters were wrong.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+from tests.stand_ins.stripe.account import Account
 from tests.stand_ins.stripe.problems import StripeProblem
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.stand_ins.stripe.account import Account
 
 KEPT_SECONDS = 24 * 3600
 LONGEST_KEY = 255

@@ -1,7 +1,5 @@
 """Identifiers that look like Stripe's."""
 
-from __future__ import annotations
-
 import secrets
 import string
 

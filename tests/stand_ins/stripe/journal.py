@@ -1,13 +1,8 @@
 """What happened, appended line by line, so that a restarted stand-in still knows its objects."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 
 class Journal:

@@ -1,17 +1,13 @@
 """Starting the stand-in from a test, and asking it what it saw."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[3]
 API_KEY = "sk_test_stand_in"
@@ -71,6 +67,7 @@ def start(*, webhook_url: str = "", state: Path | None = None, port: int = 0) ->
     """Start the process and wait until it listens."""
     command = [sys.executable, "-m", "tests.stand_ins.stripe", "--port", str(port)]
     command += ["--api-key", API_KEY, "--webhook-secret", WEBHOOK_SECRET, "--webhook-url", webhook_url]
+    command += ["--stop-with-parent"]
     if state is not None:
         command += ["--state", str(state)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -1,16 +1,12 @@
 """Form-encoded bodies with nested parameters, and what each endpoint takes of them."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from urllib.parse import parse_qsl
 
 from tests.stand_ins.stripe import problems
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 METADATA_KEYS = 50
 METADATA_KEY_LENGTH = 40

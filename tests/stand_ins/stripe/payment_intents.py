@@ -1,14 +1,12 @@
 """Payment intents: created, confirmed, and ended by what the test card does."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from tests.stand_ins.stripe import amounts, cards, charges, ids, parameters, payment_methods, problems
+from tests.stand_ins.stripe.account import Object
 from tests.stand_ins.stripe.call import Call, Endpoint
-
-if TYPE_CHECKING:
-    from tests.stand_ins.stripe.account import Object
+from tests.stand_ins.stripe.parameters import Check
 
 _CONFIRMABLE = frozenset({"requires_payment_method", "requires_confirmation", "requires_action"})
 
@@ -222,12 +220,12 @@ def _fail(call: Call, intent: Object, decline: cards.Decline) -> Object:
     return failed
 
 
-_CONFIRM = {
+_CONFIRM: Mapping[str, Check] = {
     "off_session": parameters.Flag(words=("one_off", "recurring")),
     "payment_method": parameters.Text(),
     "return_url": parameters.Text(),
 }
-_CREATE = {
+_CREATE: Mapping[str, Check] = {
     **_CONFIRM,
     "amount": parameters.Integer(least=1),
     "automatic_payment_methods": parameters.Nested(
@@ -240,7 +238,7 @@ _CREATE = {
     "metadata": parameters.Metadata(),
     "payment_method_types": parameters.Texts(words=("card",)),
 }
-_LIST = {**parameters.PAGE, "customer": parameters.Text(), "created": parameters.Timestamps()}
+_LIST: Mapping[str, Check] = {**parameters.PAGE, "customer": parameters.Text(), "created": parameters.Timestamps()}
 
 ENDPOINTS = (
     Endpoint("POST", "/v1/payment_intents", create, _CREATE, ("amount", "currency")),

@@ -1,14 +1,8 @@
 """Payment methods: the documented test cards become real objects the moment they are used, as at Stripe."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.stand_ins.stripe import cards, ids, parameters, problems
+from tests.stand_ins.stripe.account import Account, Object
 from tests.stand_ins.stripe.call import Call, Endpoint
-
-if TYPE_CHECKING:
-    from tests.stand_ins.stripe.account import Account, Object
 
 # Which test card a payment method was made from; Stripe keeps that to itself, and so does every answer.
 _BEHAVIOURS = "payment_method_behaviours"

@@ -1,12 +1,8 @@
 """Errors in Stripe's shape."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any
 
 
 class StripeProblem(Exception):
@@ -24,7 +20,7 @@ class StripeProblem(Exception):
         return {"error": self.error}
 
 
-def invalid(message: str, *, param: str | None = None, code: str | None = None, **members: object) -> StripeProblem:
+def invalid(message: str, *, param: str | None = None, code: str | None = None, **members: Any) -> StripeProblem:
     """Answer 400 for a request that cannot be done as asked."""
     return StripeProblem(HTTPStatus.BAD_REQUEST, message, param=param, code=code, **members)
 

@@ -1,15 +1,10 @@
 """Which call goes where."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
 
 from tests.stand_ins.stripe import charges, customers, events, payment_intents, payment_methods
+from tests.stand_ins.stripe.call import Endpoint
 from tests.stand_ins.stripe.problems import StripeProblem
-
-if TYPE_CHECKING:
-    from tests.stand_ins.stripe.call import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *customers.ENDPOINTS,

@@ -1,20 +1,15 @@
 """HTTP: keep-alive connections, one thread each."""
 
-from __future__ import annotations
-
 import json
 import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tests.stand_ins.stripe.control import Control, Logged
+from tests.stand_ins.stripe.faults import Fault, Faults
 from tests.stand_ins.stripe.problems import StripeProblem
 from tests.stand_ins.stripe.service import Asked, Reply, Service
-
-if TYPE_CHECKING:
-    from tests.stand_ins.stripe.faults import Fault, Faults
 
 LARGEST_BODY_BYTES = 1024 * 1024
 

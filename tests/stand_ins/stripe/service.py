@@ -1,24 +1,19 @@
 """One call from its head to its answer: key, idempotency, parameters, the work itself."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json
 import re
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from tests.stand_ins.stripe import idempotency, ids, parameters, problems, routes
 from tests.stand_ins.stripe.account import Account, Cause, Object
 from tests.stand_ins.stripe.call import Call
 from tests.stand_ins.stripe.idempotency import Answer
 from tests.stand_ins.stripe.problems import StripeProblem
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(\.[a-z]+)?")
 
@@ -112,7 +107,8 @@ class Service:
     def _work(self, call: Call, run: Callable[[Call], Object], instead: int | None) -> Answer:
         with self.account.lock:
             try:
-                status, body = 200, run(call)
+                status = 200
+                body: Mapping[str, object] = run(call)
             except StripeProblem as problem:
                 status, body = problem.status, problem.body
             if instead is not None:
