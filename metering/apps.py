@@ -1,0 +1,22 @@
+"""Metering as a Django app: what the service's role may do with its tables."""
+
+from typing import ClassVar
+
+from django.apps import AppConfig
+
+
+class MeteringConfig(AppConfig):
+    """The event store is append-only for the service: what came in stays as it came."""
+
+    name = "metering"
+    verbose_name = "Metering"
+    service_privileges: ClassVar[dict[str, str]] = {
+        "metering_series": "SELECT, INSERT",
+        "metering_event_key": "SELECT, INSERT",
+        "metering_event": "SELECT, INSERT",
+        "metering_event_default": "SELECT",  # counted by itself, to see that it is empty
+        "metering_touched_window": "SELECT, INSERT, DELETE",  # claimed by deleting
+        "metering_usage_summary": "SELECT, INSERT, UPDATE",
+        "metering_dead_letter": "SELECT, INSERT, UPDATE",
+    }
+    service_functions: ClassVar[list[str]] = ["metering_open_batch()", "metering_make_partition(date)"]

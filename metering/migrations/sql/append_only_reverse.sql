@@ -1,0 +1,6 @@
+DROP TRIGGER metering_touched_window_is_never_changed ON metering_touched_window;
+DROP TRIGGER metering_event_key_is_never_emptied ON metering_event_key;
+DROP TRIGGER metering_event_key_is_append_only ON metering_event_key;
+DROP TRIGGER metering_series_is_never_emptied ON metering_series;
+DROP TRIGGER metering_series_is_append_only ON metering_series;
+DROP FUNCTION metering_refuse_change();

@@ -1,0 +1,5 @@
+"""Metering under /v1."""
+
+from typing import Any
+
+urlpatterns: list[Any] = []
