@@ -241,8 +241,7 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
 }
 STATIC_URL = "static/"
-STATIC_ROOT = BILLING_VAR / "static"
-WHITENOISE_USE_FINDERS = True
+WHITENOISE_USE_FINDERS = True  # served from the packages that hold them: there is nothing to collect
 WHITENOISE_AUTOREFRESH = False
 LOGIN_URL = "admin:login"
 

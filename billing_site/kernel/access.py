@@ -3,7 +3,7 @@
 from rest_framework import authentication, exceptions, parsers, permissions
 from rest_framework.request import Request
 
-from billing_site.kernel import keys, models
+from billing_site.kernel import errors, keys, models
 
 
 class Principal:
@@ -25,7 +25,10 @@ class ApiKeyAuthentication(authentication.BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Principal, models.ApiKey]:
         """The key, or 401: no address under /v1 is open."""
-        key = keys.authenticate(request.headers.get("Authorization"))
+        try:
+            key = keys.authenticate(request.headers.get("Authorization"))
+        except errors.Unauthenticated as error:
+            raise exceptions.AuthenticationFailed(error.detail) from error
         return Principal(key), key
 
     def authenticate_header(self, request: Request) -> str:

@@ -108,16 +108,16 @@ def _grants(role: str, existing: set[str]) -> Iterator[sql.Composed]:
                 sql.Identifier(table),
                 grantee,
             )
-        for signature in _declared_functions(config) if tables <= existing else ():
-            yield sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(sql.SQL(signature), grantee)
+        for signature in getattr(config, "service_functions", ()):
+            # A migration in part (``migrate ledger zero``) leaves functions out; a test sees that whole ones have them.
+            yield sql.SQL(
+                "DO $$ BEGIN IF to_regprocedure({}) IS NOT NULL THEN"
+                " GRANT EXECUTE ON FUNCTION {} TO {}; END IF; END $$",
+            ).format(sql.Literal(signature), sql.SQL(signature), grantee)
 
 
 def _declared_privileges(config: AppConfig) -> dict[str, str]:
     return dict(getattr(config, "service_privileges", {}))
-
-
-def _declared_functions(config: AppConfig) -> list[str]:
-    return list(getattr(config, "service_functions", ()))
 
 
 def owner_alias() -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from rest_framework import pagination, response
+from rest_framework import exceptions, pagination, response
 from rest_framework.request import Request
 
 from billing_site.kernel import errors
@@ -27,6 +27,14 @@ class CursorPage(pagination.CursorPagination):
             fault = errors.FieldError("?limit", "out_of_range", f"must be 1 to {self.max_page_size}, not {text!r}")
             raise errors.Invalid(f"limit {fault.detail}", errors=[fault])
         return int(text)
+
+    def decode_cursor(self, request: Request) -> Any:
+        """A cursor that we never answered is the caller's mistake, not a missing page."""
+        try:
+            return super().decode_cursor(request)
+        except exceptions.NotFound as error:
+            fault = errors.FieldError("?cursor", "invalid_cursor", "is none that was answered as next_cursor")
+            raise errors.Invalid(f"cursor {fault.detail}", errors=[fault]) from error
 
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:
         """The view's own ordering."""

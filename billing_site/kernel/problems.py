@@ -8,6 +8,8 @@ with an RFC 6901 pointer each. DRF's own exceptions, our ``DomainError`` and Dja
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, JsonResponse
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
@@ -49,6 +51,9 @@ class ProblemHandler(ExceptionHandler):
         """Wrap a ``DomainError``; Django's own 404 and 403 are converted by the library."""
         if isinstance(exc, errors.DomainError):
             return Refused(exc)
+        if isinstance(exc, RequestDataTooBig):
+            limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+            return Refused(errors.TooLarge(f"the body is over {limit} bytes"))
         return super().convert_known_exceptions(exc)
 
     def get_response(self, exc: exceptions.APIException, data: dict[Any, Any]) -> Response:
