@@ -72,7 +72,7 @@ def _database(variable: str, url: str) -> dict[str, Any]:
         raise ImproperlyConfigured(f"{variable} must be a postgresql:// URL")
     return {
         **parsed,
-        "CONN_MAX_AGE": env.int("DATABASE_CONN_MAX_AGE", default=60),
+        "CONN_MAX_AGE": _seconds("DATABASE_CONN_MAX_AGE", default=60, least=0),
         "CONN_HEALTH_CHECKS": True,
         "DISABLE_SERVER_SIDE_CURSORS": True,  # PgBouncer in transaction mode has no session to keep them in
         "OPTIONS": {**parsed.get("OPTIONS", {}), "connect_timeout": 5},
@@ -86,12 +86,26 @@ def _choice(variable: str, choices: tuple[str, ...], default: str) -> str:
     return value
 
 
+def _flag(variable: str, *, default: bool) -> bool:
+    value = str(env.str(variable, default=str(default))).lower()
+    if value not in ("true", "false", "1", "0", "on", "off", "yes", "no"):
+        raise ImproperlyConfigured(f"{variable} must be true or false, not {value!r}")
+    return value in ("true", "1", "on", "yes")
+
+
+def _seconds(variable: str, *, default: int, least: int = 1) -> int:
+    text = str(env.str(variable, default=str(default)))
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise ImproperlyConfigured(f"{variable} must be a whole number of seconds, at least {least}, not {text!r}")
+    return int(text)
+
+
 BILLING_VAR: Final = Path(env.str("BILLING_VAR", default=str(BASE_DIR / "var")))
 SERVICES: Final = _embedded_services()
 
 # --- what this process is -------------------------------------------------------------------------------------------
 
-DEBUG = env.bool("DEBUG", default=False)
+DEBUG = _flag("DEBUG", default=False)
 ENVIRONMENT = _choice("ENVIRONMENT", ("test", "live"), default="test")
 SECRET_KEY = env.str("SECRET_KEY", default="") or SERVICES.get("secret_key", "")
 if not SECRET_KEY:
@@ -100,7 +114,7 @@ if not SECRET_KEY:
     SECRET_KEY = "insecure-" + "only-for-debugging-" * 3
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-HTTPS = env.bool("HTTPS", default=not DEBUG and not SERVICES)
+HTTPS = _flag("HTTPS", default=not DEBUG and not SERVICES)
 
 ROOT_URLCONF = "billing_site.urls"
 WSGI_APPLICATION = "billing_site.wsgi.application"
@@ -179,9 +193,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600, "socket_timeout":
 CELERY_TIMEZONE = "UTC"
 CELERY_ENABLE_UTC = True
 
-BEAT_AGGREGATE_SECONDS = env.int("BEAT_AGGREGATE_SECONDS", default=60)
-BEAT_BILLING_SECONDS = env.int("BEAT_BILLING_SECONDS", default=300)
-BEAT_WEBHOOK_SECONDS = env.int("BEAT_WEBHOOK_SECONDS", default=10)
+BEAT_AGGREGATE_SECONDS = _seconds("BEAT_AGGREGATE_SECONDS", default=60)
+BEAT_BILLING_SECONDS = _seconds("BEAT_BILLING_SECONDS", default=300)
+BEAT_WEBHOOK_SECONDS = _seconds("BEAT_WEBHOOK_SECONDS", default=10)
 
 # --- outside services -----------------------------------------------------------------------------------------------
 

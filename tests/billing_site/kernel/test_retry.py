@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, models, transaction
+from django.db import connections, models
 
-from billing_site.kernel import retry
+from billing_site.kernel import database, retry
 from billing_site.kernel.models import DueRow
 from tests.support import threads
 
@@ -40,7 +40,7 @@ class Chore(DueRow):
     name = models.CharField(max_length=20)
 
     class Meta:
-        app_label = "kernel"
+        app_label = "tests"  # no installed app: the model is seen by these tests alone
         db_table = "test_chore"
 
     def __str__(self) -> str:
@@ -48,16 +48,11 @@ class Chore(DueRow):
 
 
 @pytest.fixture
-def chores(committed_db: str, owner_cursor: object) -> type[Chore]:
-    with transaction.atomic(using="owner"):
-        from django.db import connections
-
-        with connections["owner"].schema_editor() as editor:
-            editor.create_model(Chore)
-        with connections["owner"].cursor() as cursor:
-            cursor.execute(
-                f"GRANT SELECT, INSERT, UPDATE ON test_chore TO {connection.settings_dict['USER']}",
-            )
+def chores(committed_db: str) -> type[Chore]:
+    with connections["owner"].schema_editor() as editor:
+        editor.create_model(Chore)
+    with connections["owner"].cursor() as cursor:
+        cursor.execute(f"GRANT SELECT, INSERT, UPDATE ON test_chore TO {database.service_role()}")
     return Chore
 
 
