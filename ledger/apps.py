@@ -1,0 +1,29 @@
+"""The ledger as a Django app, and what the service's role may do in it: read, and call the functions that post."""
+
+from typing import ClassVar, Final
+
+from django.apps import AppConfig
+
+_POSTING_ARGUMENTS: Final = (
+    "text, text[], bytea[], text[], text[], text[], timestamptz[], text[], text[], text[], jsonb[], "
+    "text[], text[], text[], text[], integer[], integer[], text[], bigint[]"
+)
+
+
+class LedgerConfig(AppConfig):
+    """No table may be written by the service's role; the functions write as their owner."""
+
+    name = "ledger"
+    verbose_name = "Ledger"
+    service_privileges: ClassVar[dict[str, str]] = {
+        "ledger_book": "SELECT",
+        "ledger_account_type": "SELECT",
+        "ledger_account": "SELECT",
+        "ledger_balance": "SELECT",
+        "ledger_transaction": "SELECT",
+        "ledger_entry": "SELECT",
+    }
+    service_functions: ClassVar[tuple[str, ...]] = (
+        "public.ledger_open_book(text, text)",
+        f"public.ledger_post_transactions({_POSTING_ARGUMENTS})",
+    )

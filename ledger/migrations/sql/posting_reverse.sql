@@ -1,0 +1,3 @@
+DROP FUNCTION public.ledger_post_transactions(
+    text, text[], bytea[], text[], text[], text[], timestamptz[], text[], text[], text[], jsonb[],
+    text[], text[], text[], text[], integer[], integer[], text[], bigint[]);
