@@ -134,7 +134,7 @@ def wipe(var: state.VarFolder) -> None:
     postgres.remove(var.path / "postgres")
     for folder in ("valkey", "beat", "log"):
         shutil.rmtree(var.path / folder, ignore_errors=True)
-    for file in (*var.path.glob("*.secret"), var.services_file, var.path / "web.port"):
+    for file in (*var.path.glob("*.secret"), *var.path.glob("*.port"), var.services_file):
         file.unlink(missing_ok=True)
     var.make()
 

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from billing_site.embedded import postgres, valkey
@@ -44,9 +44,10 @@ def running(
     var: state.VarFolder,
     port: int | None,
     settings: Mapping[str, str],
+    on_change: Callable[[Mapping[str, int]], None] = lambda _: None,
 ) -> Iterator[tuple[processes.Supervisor, services.Site]]:
     """
-    The service, started; it is stopped when the block ends.
+    The service, started; it is stopped when the block ends. ``on_change`` is told the children's pids by name.
 
     Locks: the folder ``var``, until the block has ended.
 
@@ -57,8 +58,13 @@ def running(
     lock = var.lock()
     try:
         site = services.prepare(var=var, port=port, settings=settings)
-        supervisor = processes.Supervisor(log_folder=var.log_folder, on_change=site.publish)
-        site.publish({})
+
+        def publish(pids: Mapping[str, int]) -> None:
+            site.publish(pids)
+            on_change(pids)
+
+        supervisor = processes.Supervisor(log_folder=var.log_folder, on_change=publish)
+        publish({})
         with supervisor:
             services.start(supervisor, site)
             yield supervisor, site
