@@ -62,6 +62,11 @@ def parse(document: object, *, pointer: str) -> Price:
     return price
 
 
+def of_row(model: str, definition: Mapping[str, object]) -> Price:
+    """The price of a stored row: what ``as_json`` wrote, with the model apart."""
+    return parse({**definition, "model": model}, pointer="")
+
+
 def as_json(price: Price) -> dict[str, object]:
     """The price as the API writes it, every default told; ``parse`` reads it back to an equal price."""
     return {

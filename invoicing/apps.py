@@ -1,0 +1,23 @@
+"""Invoicing as a Django app, and what the service's role may do to its tables."""
+
+from typing import ClassVar
+
+from django.apps import AppConfig
+
+
+class InvoicingConfig(AppConfig):
+    """Triggers guard what is finalized; the grants keep the service from what it never does."""
+
+    name = "invoicing"
+    verbose_name = "Invoicing"
+    service_privileges: ClassVar[dict[str, str]] = {
+        "invoicing_tenant": "SELECT, INSERT, UPDATE",
+        # UPDATE is what locking a plan while its next version is made asks for; a trigger refuses any change.
+        "invoicing_plan": "SELECT, INSERT, UPDATE",
+        "invoicing_plan_version": "SELECT, INSERT",
+        "invoicing_price": "SELECT, INSERT",
+        "invoicing_subscription": "SELECT, INSERT, UPDATE",
+        "invoicing_invoice": "SELECT, INSERT, UPDATE, DELETE",
+        "invoicing_line_item": "SELECT, INSERT, UPDATE, DELETE",
+        "invoicing_number_series": "SELECT, INSERT, UPDATE",
+    }

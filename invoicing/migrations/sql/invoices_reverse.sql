@@ -1,0 +1,12 @@
+DROP TRIGGER invoicing_number_series_is_not_emptied ON public.invoicing_number_series;
+DROP TRIGGER invoicing_number_series_goes_forward ON public.invoicing_number_series;
+DROP TRIGGER invoicing_line_item_is_not_emptied ON public.invoicing_line_item;
+DROP TRIGGER invoicing_line_item_is_deleted_from_drafts ON public.invoicing_line_item;
+DROP TRIGGER invoicing_line_item_is_updated_in_drafts ON public.invoicing_line_item;
+DROP TRIGGER invoicing_line_item_is_inserted_into_drafts ON public.invoicing_line_item;
+DROP TRIGGER invoicing_invoice_is_not_emptied ON public.invoicing_invoice;
+DROP TRIGGER invoicing_invoice_is_guarded ON public.invoicing_invoice;
+DROP FUNCTION public.invoicing_guard_number_series();
+DROP FUNCTION public.invoicing_refuse_emptying_lines();
+DROP FUNCTION public.invoicing_refuse_finalized_lines();
+DROP FUNCTION public.invoicing_guard_invoice();

@@ -1,0 +1,8 @@
+"""The tables of invoicing, by noun."""
+
+from invoicing.models.catalog import Plan, PlanVersion, Price
+from invoicing.models.invoices import Invoice, LineItem, NumberSeries
+from invoicing.models.subscriptions import Subscription
+from invoicing.models.tenants import Tenant
+
+__all__ = ["Invoice", "LineItem", "NumberSeries", "Plan", "PlanVersion", "Price", "Subscription", "Tenant"]
