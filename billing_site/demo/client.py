@@ -56,7 +56,7 @@ class Client:
         cursor: dict[str, str] = {}
         while True:
             page = self.get(path, limit="100", **parameters, **cursor)
-            rows += page["data"]  # type: ignore[operator,arg-type]  # the contract says a list of objects
+            rows += page["data"]  # type: ignore[arg-type]  # the contract says a list of objects
             if not page["has_more"]:
                 return rows
             cursor = {"cursor": str(page["next_cursor"])}

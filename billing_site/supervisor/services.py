@@ -83,6 +83,7 @@ def prepare(*, var: state.VarFolder, port: int | None, settings: Mapping[str, st
         PostgresError, ValkeyError: an embedded service cannot be made.
         StartFailed: the port is taken.
     """
+    web_port = _web_port(var, port)
     database_url = os.environ.get("DATABASE_URL", "")
     redis_url = os.environ.get("REDIS_URL", "")
     cluster = broker = None
@@ -97,7 +98,7 @@ def prepare(*, var: state.VarFolder, port: int | None, settings: Mapping[str, st
         redis_url = broker.url()
     return Site(
         var=var,
-        port=_web_port(var, port),
+        port=web_port,
         cluster=cluster,
         broker=broker,
         database_url=database_url,

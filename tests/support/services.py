@@ -105,6 +105,12 @@ class Services:
             connection.execute(statement.format(*map(sql.Identifier, names)))
 
 
+def bare_environment(**more: str) -> dict[str, str]:
+    """The environment as the user had it, for processes that find services of their own."""
+    added = {*current().environment(""), HANDED_DOWN}
+    return {**{name: value for name, value in os.environ.items() if name not in added}, **more}
+
+
 _services: Services | None = None
 _processes: list[subprocess.Popen[bytes]] = []
 
