@@ -78,7 +78,7 @@ class Event(models.Model):
     void = models.BooleanField()
     idempotency_key = models.TextField()
     source = models.TextField()
-    corrects = models.TextField(null=True)
+    corrects = models.TextField(null=True)  # noqa: DJ001  (most events correct nothing, and null costs nothing)
     properties = models.JSONField()
 
     class Meta:

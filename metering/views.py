@@ -1,0 +1,215 @@
+"""
+Metering's endpoints.
+
+Events come in by a plain view: with thousands in a request, serializers would be most of its work.
+"""
+
+import functools
+import zlib
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+import django_filters
+import msgspec
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing_site.kernel import api, clock, errors, keys, problems
+from metering import errors as metering_errors
+from metering import ingestion, models, raw_events, schemas, serializers, usage
+
+_JSON: Final = "application/json"
+_GZIP_WINDOW: Final = 31  # zlib's number for "expect a gzip header"
+
+
+class EventListEndpoint(api.Endpoint):
+    """``GET /v1/events``."""
+
+    scopes = {"GET": "usage:read"}
+
+    @extend_schema(
+        summary="List metering events as they came",
+        parameters=[serializers.EventQuery],
+        responses=serializers.RawEventPageSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        """A page of a tenant's events, newest first."""
+        query = self.query(serializers.EventQuery)
+        self.require_tenant(query["tenant_id"])
+        cursor = query.get("cursor")
+        page = raw_events.list_raw_events(
+            tenant_id=query["tenant_id"],
+            event_type=query.get("event_type"),
+            timestamp_gte=query.get("event_timestamp_gte"),
+            timestamp_lt=query.get("event_timestamp_lt"),
+            limit=query["limit"],
+            before=(cursor[0], UUID(cursor[1])) if cursor else None,
+        )
+        last = page.events[-1] if page.has_more else None
+        next_cursor = serializers.write_cursor(last.event_timestamp, str(last.key_hash)) if last else None
+        answer = {"data": page.events, "has_more": page.has_more, "next_cursor": next_cursor}
+        return Response(serializers.RawEventPageSerializer(answer).data)
+
+
+class UsageEndpoint(api.Endpoint):
+    """``GET /v1/usage``."""
+
+    scopes = {"GET": "usage:read"}
+
+    @extend_schema(
+        summary="Read usage by hour, day or month",
+        description="One row per meter and hour, day or month (in UTC) with events, in time order. `from` and `to` are "
+        "widened to whole hours; the first and the last day or month reach no further than these. Every event accepted "
+        "before `fresh_as_of` is counted.",
+        parameters=[serializers.UsageQuery],
+        responses=serializers.UsagePageSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        """A page of rows, and how fresh they are."""
+        query = self.query(serializers.UsageQuery)
+        self.require_tenant(query["tenant_id"])
+        page = usage.list_usage(
+            tenant_id=query["tenant_id"],
+            meter=query.get("meter", query.get("event_type")),
+            period_from=query["from"],
+            period_to=query["to"],
+            granularity=models.Granularity(query["granularity"]),
+            limit=query["limit"],
+            after=query.get("cursor"),
+        )
+        last = page.rows[-1] if page.has_more else None
+        answer = {
+            "data": page.rows,
+            "has_more": page.has_more,
+            "next_cursor": serializers.write_cursor(last.period_start, last.meter) if last else None,
+            "fresh_as_of": page.fresh_as_of,
+        }
+        return Response(serializers.UsagePageSerializer(answer).data)
+
+
+class DeadLetterFilter(django_filters.FilterSet):
+    """Which dead letters."""
+
+    tenant_id = api.CodeFilter()
+    code = django_filters.CharFilter(max_length=64)
+    source = django_filters.CharFilter(max_length=schemas.MAX_SOURCE_LENGTH)
+    state = django_filters.ChoiceFilter(choices=models.DeadLetterState.choices)
+    first_seen_at_gte = api.InstantFilter(field_name="first_seen_at", lookup_expr="gte")
+    first_seen_at_lt = api.InstantFilter(field_name="first_seen_at", lookup_expr="lt")
+    last_seen_at_gte = api.InstantFilter(field_name="last_seen_at", lookup_expr="gte")
+    last_seen_at_lt = api.InstantFilter(field_name="last_seen_at", lookup_expr="lt")
+
+    class Meta:
+        model = models.DeadLetter
+        fields: ClassVar[list[str]] = []
+
+
+class DeadLetterListEndpoint(api.ListEndpoint):
+    """``GET /v1/dead-letters``."""
+
+    scopes = {"GET": "usage:read"}
+    queryset = models.DeadLetter.objects.all()
+    serializer_class = serializers.DeadLetterSerializer
+    filterset_class = DeadLetterFilter
+
+    @extend_schema(summary="List events that were not taken", responses=serializers.DeadLetterSerializer(many=True))
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """A page, newest first."""
+        return super().get(request, *args, **kwargs)
+
+
+class DeadLetterEndpoint(api.Endpoint):
+    """``GET /v1/dead-letters/{id}``."""
+
+    scopes = {"GET": "usage:read"}
+
+    @extend_schema(summary="Get an event that was not taken", responses=serializers.DeadLetterSerializer)
+    def get(self, request: Request, letter_id: str) -> Response:
+        """One dead letter with its payload."""
+        self.query()
+        letter = self.restrict(models.DeadLetter.objects.filter(pk=letter_id)).first()
+        if letter is None:
+            raise metering_errors.DeadLetterNotFound(f"no dead letter {letter_id!r}")
+        return Response(serializers.DeadLetterSerializer(letter).data)
+
+
+_list_events: Callable[[HttpRequest], HttpResponseBase] = EventListEndpoint.as_view()
+
+
+@functools.wraps(_list_events)  # carries what the OpenAPI document finds a DRF view by
+@csrf_exempt
+def events(request: HttpRequest) -> HttpResponseBase:
+    """``POST /v1/events`` is the plain view; any other method is the list's."""
+    if request.method == "POST":
+        return ingest_events(request)
+    response = _list_events(request)
+    if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response["Allow"] = "GET, POST"
+    return response
+
+
+def ingest_events(request: HttpRequest) -> HttpResponse:
+    """Take a batch in; the answer is given once it is durable."""
+    try:
+        key = keys.authenticate(request.headers.get("Authorization"))
+        keys.require_scope(key, "events:write")
+        if request.GET:
+            name = next(iter(request.GET))
+            fault = errors.FieldError(f"?{name}", "unknown_parameter", "unknown; this takes none")
+            raise errors.Invalid(f"{name}: {fault.detail}", errors=[fault])
+        batch = schemas.decode_batch(_read_body(request))
+        if batch.backfill:
+            keys.require_scope(key, "events:backfill")
+        report = ingestion.ingest(
+            events=batch.events,
+            now=clock.now(),
+            allow_backfill=batch.backfill,
+            only_tenant_id=key.tenant_id or None,
+            payload_of=batch.payload_of,
+        )
+    except errors.DomainError as error:
+        return problems.respond(request, error)
+    return HttpResponse(msgspec.json.encode(report), content_type=_JSON)
+
+
+def _read_body(request: HttpRequest) -> bytes:
+    """
+    The body, decompressed; never more of it in memory than a batch may have.
+
+    Raises:
+        errors.UnsupportedMediaType, errors.TooLarge, metering_errors.InvalidEncoding.
+    """
+    body = request.read(schemas.MAX_BODY_BYTES + 1)
+    if body and request.content_type != _JSON:
+        raise errors.UnsupportedMediaType(f"the body must be {_JSON}, not {request.content_type or 'without a type'}")
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding == "gzip" and len(body) <= schemas.MAX_BODY_BYTES:
+        body = _decompress(body)
+    elif encoding not in ("identity", "gzip"):
+        raise errors.UnsupportedMediaType(f"Content-Encoding may be gzip, not {encoding[:40]!r}")
+    if len(body) > schemas.MAX_BODY_BYTES:
+        raise errors.TooLarge(f"the body has over {schemas.MAX_BODY_BYTES:,} bytes; send it in smaller batches")
+    return body
+
+
+def _decompress(body: bytes) -> bytes:
+    """At most one byte more than allowed comes out, whatever the body claims to be."""
+    whole = b""
+    while body:
+        member = zlib.decompressobj(_GZIP_WINDOW)
+        try:
+            whole += member.decompress(body, schemas.MAX_BODY_BYTES + 1 - len(whole))
+        except zlib.error as error:
+            raise metering_errors.InvalidEncoding(f"the body is not gzip: {error}") from error
+        if len(whole) > schemas.MAX_BODY_BYTES:
+            return whole
+        if not member.eof:
+            raise metering_errors.InvalidEncoding("the gzip body is cut short")
+        body = member.unused_data
+    return whole
