@@ -18,6 +18,8 @@ PATIENCE_SECONDS = 120.0
 PAUSE_SECONDS = 0.5
 COMMAND_SECONDS = 300.0
 
+PASSING_ERRORS = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
+
 Json = dict[str, object]
 
 
@@ -37,7 +39,7 @@ class Client:
     """The API, as one key sees it."""
 
     def __init__(self, *, base_url: str, api_key: str) -> None:
-        headers = {"Authorization": f"Bearer {api_key}"}
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(base_url=base_url, headers=headers, timeout=30.0, trust_env=False)
 
     def get(self, path: str, **parameters: str) -> Json:
@@ -79,7 +81,7 @@ class Client:
             try:
                 response = self._http.request(method, path, **request)  # type: ignore[arg-type]  # as httpx takes them
                 problem = _problem(response)
-            except httpx.TransportError as error:
+            except PASSING_ERRORS as error:
                 problem = f"{type(error).__name__}: {error}"
             else:
                 if response.is_success:
