@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 _POSTING_ARGUMENTS: Final = (
     "text, text[], bytea[], text[], text[], text[], timestamptz[], text[], text[], text[], jsonb[], "
-    "text[], text[], text[], text[], integer[], integer[], text[], bigint[]"
+    "integer[], bigint[], text[], text[], text[], text[], integer[], integer[], integer[], text[], bigint[]"
 )
 
 

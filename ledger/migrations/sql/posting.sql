@@ -8,6 +8,9 @@
 --
 -- What it does not check itself, the tables do (balanced.sql, and the constraints): sums, whole transactions, positive
 -- amounts, currencies, tenants, floors.
+--
+-- The planner is left with look-ups by index and one plan for all sizes of call. Otherwise the plan that a session made
+-- while the ledger was small would read the whole ledger once it is large, and each call would be planned anew.
 
 CREATE FUNCTION public.ledger_post_transactions(
     p_book text,
@@ -21,86 +24,69 @@ CREATE FUNCTION public.ledger_post_transactions(
     p_reference_ids text[],
     p_descriptions text[],
     p_metadata jsonb[],
+    p_entry_counts integer[],
+    p_amounts_cents bigint[],
     p_account_types text[],
     p_account_currencies text[],
     p_account_tenant_ids text[],
     p_account_channels text[],
     p_entry_transactions integer[],
+    p_entry_lines integer[],
     p_entry_accounts integer[],
     p_entry_types text[],
-    p_amounts_cents bigint[]
+    p_entry_amounts_cents bigint[]
 ) RETURNS TABLE (posted_id bigint, posted_effective_at timestamptz, posted_at timestamptz, is_replay boolean)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
-    fresh_ids bigint[];       -- by position; null where the fact was in the books before
-    all_ids bigint[];         -- by position
-    account_ids bigint[];     -- by position, as the two that follow
-    account_sides text[];
-    account_shards smallint[];
+    -- All by position: of a transaction, or of an account.
+    given_ids bigint[];
+    found_ids bigint[];
     conflicting_key text;
+    account_ids bigint[];
+    account_sides text[];
+    account_shards integer[];
+    opening_cents bigint[];
+    opening_seqs bigint[];
+    written bigint;
 BEGIN
-    -- An entry that points outside would be dropped in silence by the joins below.
-    IF EXISTS (
-        SELECT FROM unnest(p_entry_transactions, p_entry_accounts, p_entry_types, p_amounts_cents)
-                    AS entry (transaction, account, type, amount_cents)
-         WHERE (entry.transaction BETWEEN 1 AND cardinality(p_idempotency_keys)) IS NOT TRUE
-            OR (entry.account BETWEEN 1 AND cardinality(p_account_types)) IS NOT TRUE
-    ) THEN
-        RAISE EXCEPTION 'an entry names no transaction or no account of this call'
-            USING ERRCODE = '23514', SCHEMA = 'public', TABLE = 'ledger_entry',
-                  CONSTRAINT = 'ledger_entry_points_into_its_batch';
-    END IF;
-
     -- Claim the keys. Whoever writes the same key at this moment is waited for; a key that is there already stays as
     -- it is. Of one key given twice in a call, the first counts.
-    WITH fact AS (
-        SELECT given.*, row_number() OVER (PARTITION BY given.key ORDER BY given.position) AS nth
-          FROM unnest(p_idempotency_keys, p_fingerprints, p_kinds, p_tenant_ids, p_currencies, p_occurred_ats,
-                      p_reference_types, p_reference_ids, p_descriptions, p_metadata)
-               WITH ORDINALITY AS given (key, fingerprint, kind, tenant_id, currency, occurred_at,
-                                         reference_type, reference_id, description, metadata, position)
-    ), entries AS (
-        SELECT entry.transaction, count(*) AS count,
-               sum(CASE WHEN entry.type = 'debit' THEN entry.amount_cents ELSE 0 END) AS debit_cents
-          FROM unnest(p_entry_transactions, p_entry_types, p_amounts_cents) AS entry (transaction, type, amount_cents)
-         GROUP BY entry.transaction
-    ), claimed AS (
-        INSERT INTO public.ledger_transaction
-            (book_id, idempotency_key, fingerprint, kind, tenant_id, currency, occurred_at, effective_at,
-             reference_type, reference_id, description, metadata, entry_count, amount_cents)
-        SELECT p_book, fact.key, fact.fingerprint, fact.kind, fact.tenant_id, fact.currency, fact.occurred_at,
-               fact.occurred_at, fact.reference_type, fact.reference_id, fact.description, fact.metadata,
-               COALESCE(entries.count, 0), COALESCE(entries.debit_cents, 0)
-          FROM fact
-          LEFT JOIN entries ON entries.transaction = fact.position
-         WHERE fact.nth = 1
-         ORDER BY fact.key
-            ON CONFLICT (book_id, idempotency_key) DO NOTHING
-        RETURNING id, idempotency_key
-    )
-    SELECT array_agg(claimed.id ORDER BY fact.position)
-      INTO fresh_ids
-      FROM fact
-      LEFT JOIN claimed ON claimed.idempotency_key = fact.key AND fact.nth = 1;
-    all_ids := fresh_ids;
+    given_ids := ARRAY(
+        SELECT nextval('public.ledger_transaction_id_seq')
+          FROM generate_series(1, cardinality(p_idempotency_keys)));
+    INSERT INTO public.ledger_transaction
+        (id, book_id, idempotency_key, fingerprint, kind, tenant_id, currency, occurred_at, effective_at,
+         reference_type, reference_id, description, metadata, entry_count, amount_cents)
+    SELECT fact.id, p_book, fact.key, fact.fingerprint, fact.kind, fact.tenant_id, fact.currency, fact.occurred_at,
+           fact.occurred_at, fact.reference_type, fact.reference_id, fact.description, fact.metadata,
+           fact.entry_count, fact.amount_cents
+      FROM unnest(given_ids, p_idempotency_keys, p_fingerprints, p_kinds, p_tenant_ids, p_currencies, p_occurred_ats,
+                  p_reference_types, p_reference_ids, p_descriptions, p_metadata, p_entry_counts, p_amounts_cents)
+           AS fact (id, key, fingerprint, kind, tenant_id, currency, occurred_at,
+                    reference_type, reference_id, description, metadata, entry_count, amount_cents)
+     ORDER BY fact.key, fact.id
+        ON CONFLICT (book_id, idempotency_key) DO NOTHING;
+    GET DIAGNOSTICS written = ROW_COUNT;
 
-    IF array_position(fresh_ids, NULL) IS NOT NULL THEN
+    found_ids := given_ids;
+    IF written < cardinality(given_ids) THEN
         -- A new statement sees what was committed while the one above waited.
         SELECT array_agg(header.id ORDER BY fact.position),
                min(fact.key) FILTER (WHERE header.fingerprint IS DISTINCT FROM fact.fingerprint)
-          INTO all_ids, conflicting_key
+          INTO found_ids, conflicting_key
           FROM unnest(p_idempotency_keys, p_fingerprints) WITH ORDINALITY AS fact (key, fingerprint, position)
           LEFT JOIN public.ledger_transaction AS header
                  ON header.book_id = p_book AND header.idempotency_key = fact.key;
         IF conflicting_key IS NOT NULL THEN
             RAISE EXCEPTION 'the key % was posted with other facts', conflicting_key
                 USING ERRCODE = '23514', SCHEMA = 'public', TABLE = 'ledger_transaction',
-                      CONSTRAINT = 'ledger_fact_posted_once', DETAIL = conflicting_key;
+                      CONSTRAINT = 'ledger_fact_posted_once';
         END IF;
     END IF;
 
-    IF array_remove(fresh_ids, NULL) <> '{}' THEN
+    IF written > 0 THEN
         FOR attempt IN 1..2 LOOP
             SELECT array_agg(account.id ORDER BY named.position),
                    array_agg(account.normal_side ORDER BY named.position),
@@ -119,62 +105,58 @@ BEGIN
                 p_book, p_account_types, p_account_currencies, p_account_tenant_ids, p_account_channels);
         END LOOP;
 
-        PERFORM balance.id
-           FROM unnest(account_ids, account_shards) AS touched (account_id, shard)
-           JOIN public.ledger_balance AS balance
-             ON balance.account_id = touched.account_id AND balance.shard = touched.shard
-          ORDER BY balance.account_id, balance.shard
-            FOR NO KEY UPDATE OF balance;
+        SELECT array_agg(locked.balance_cents ORDER BY locked.position),
+               array_agg(locked.last_seq ORDER BY locked.position)
+          INTO opening_cents, opening_seqs
+          FROM (SELECT touched.position, balance.balance_cents, balance.last_seq
+                  FROM unnest(account_ids, account_shards)
+                       WITH ORDINALITY AS touched (account_id, shard, position)
+                  JOIN public.ledger_balance AS balance
+                    ON balance.account_id = touched.account_id AND balance.shard = touched.shard
+                 ORDER BY balance.account_id, balance.shard
+                   FOR NO KEY UPDATE OF balance) AS locked;
 
-        WITH line AS (
-            SELECT entry.position, header.id AS transaction_id, header.currency, header.tenant_id, header.occurred_at,
-                   account.id AS account_id, account.tenant_id AS account_tenant_id, account.shard,
-                   entry.type, entry.amount_cents, step.signed_cents,
-                   row_number() OVER (PARTITION BY header.id ORDER BY entry.position) AS line_no,
+        WITH line AS MATERIALIZED (
+            SELECT entry.*, account_ids[entry.account] AS account_id, step.signed_cents,
                    row_number() OVER account_run AS step_no,
                    sum(step.signed_cents) OVER account_run AS moved_cents
-              FROM unnest(p_entry_transactions, p_entry_accounts, p_entry_types, p_amounts_cents)
-                   WITH ORDINALITY AS entry (transaction, account, type, amount_cents, position)
-              JOIN unnest(fresh_ids, p_currencies, p_tenant_ids, p_occurred_ats)
-                   WITH ORDINALITY AS header (id, currency, tenant_id, occurred_at, position)
-                ON header.position = entry.transaction AND header.id IS NOT NULL
-              JOIN unnest(account_ids, account_sides, account_shards, p_account_tenant_ids)
-                   WITH ORDINALITY AS account (id, normal_side, shard, tenant_id, position)
-                ON account.position = entry.account
+              FROM unnest(p_entry_transactions, p_entry_lines, p_entry_accounts, p_entry_types, p_entry_amounts_cents)
+                   WITH ORDINALITY AS entry (transaction, line_no, account, type, amount_cents, position)
              CROSS JOIN LATERAL (
-                   SELECT CASE WHEN entry.type = account.normal_side THEN entry.amount_cents
+                   SELECT CASE WHEN entry.type = account_sides[entry.account] THEN entry.amount_cents
                                ELSE -entry.amount_cents END) AS step (signed_cents)
-            WINDOW account_run AS (PARTITION BY account.id ORDER BY entry.position ROWS UNBOUNDED PRECEDING)
+             WHERE found_ids[entry.transaction] = given_ids[entry.transaction]
+            WINDOW account_run AS (PARTITION BY account_ids[entry.account] ORDER BY entry.position
+                                   ROWS UNBOUNDED PRECEDING)
         ), moved AS (
             UPDATE public.ledger_balance AS balance
                SET balance_cents = balance.balance_cents + change.cents, last_seq = balance.last_seq + change.count
-              FROM (SELECT line.account_id, line.shard, sum(line.signed_cents)::bigint AS cents, count(*) AS count
+              FROM (SELECT line.account_id, min(line.account) AS account,
+                           sum(line.signed_cents)::bigint AS cents, count(*) AS count
                       FROM line
-                     GROUP BY line.account_id, line.shard) AS change
-             WHERE balance.account_id = change.account_id AND balance.shard = change.shard
-            RETURNING balance.account_id,
-                      balance.balance_cents - change.cents AS opening_cents,
-                      balance.last_seq - change.count AS opening_seq
+                     GROUP BY line.account_id) AS change
+             WHERE balance.account_id = change.account_id AND balance.shard = account_shards[change.account]
         )
         INSERT INTO public.ledger_entry
             (transaction_id, line_no, book_id, currency, tenant_id, account_id, account_tenant_id, shard,
              entry_type, amount_cents, account_seq, balance_after_cents, effective_at)
-        SELECT line.transaction_id, line.line_no, p_book, line.currency, line.tenant_id, line.account_id,
-               line.account_tenant_id, line.shard, line.type, line.amount_cents,
-               moved.opening_seq + line.step_no, moved.opening_cents + line.moved_cents, line.occurred_at
+        SELECT given_ids[line.transaction], line.line_no, p_book, p_currencies[line.transaction],
+               p_tenant_ids[line.transaction], line.account_id, p_account_tenant_ids[line.account],
+               account_shards[line.account], line.type, line.amount_cents,
+               opening_seqs[line.account] + line.step_no, opening_cents[line.account] + line.moved_cents,
+               p_occurred_ats[line.transaction]
           FROM line
-          JOIN moved ON moved.account_id = line.account_id
          ORDER BY line.position;
     END IF;
 
     RETURN QUERY
-        SELECT given.id, given.occurred_at, statement_timestamp(), given.fresh_id IS NULL
-          FROM unnest(all_ids, p_occurred_ats, fresh_ids) WITH ORDINALITY
-               AS given (id, occurred_at, fresh_id, position)
-         ORDER BY given.position;
+        SELECT fact.found_id, fact.occurred_at, statement_timestamp(), fact.found_id <> fact.given_id
+          FROM unnest(found_ids, given_ids, p_occurred_ats) WITH ORDINALITY
+               AS fact (found_id, given_id, occurred_at, position)
+         ORDER BY fact.position;
 END;
 $$;
 
 REVOKE ALL ON FUNCTION public.ledger_post_transactions(
-    text, text[], bytea[], text[], text[], text[], timestamptz[], text[], text[], text[], jsonb[],
-    text[], text[], text[], text[], integer[], integer[], text[], bigint[]) FROM PUBLIC;
+    text, text[], bytea[], text[], text[], text[], timestamptz[], text[], text[], text[], jsonb[], integer[], bigint[],
+    text[], text[], text[], text[], integer[], integer[], integer[], text[], bigint[]) FROM PUBLIC;

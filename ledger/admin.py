@@ -1,0 +1,114 @@
+"""The ledger's screens: to look at, search and filter."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from billing_site.kernel import admin as kernel_admin
+from billing_site.kernel import money
+from ledger import balances, models
+
+
+@admin.register(models.Book)
+class BookAdmin(kernel_admin.ReadOnlyModelAdmin):
+    """Books."""
+
+    list_display = ("code", "name", "created_at")
+    search_fields = ("code", "name")
+
+
+@admin.register(models.AccountType)
+class AccountTypeAdmin(kernel_admin.ReadOnlyModelAdmin):
+    """The chart of accounts."""
+
+    list_display = ("code", "name", "category", "normal_side", "scope", "floor_cents", "shard_count")
+    list_filter = ("category", "normal_side", "scope")
+    search_fields = ("code", "name")
+
+
+class BalanceInline(kernel_admin.ReadOnlyInline):
+    """The balance rows of an account."""
+
+    model = models.Balance
+    fields = ("shard", "balance_cents", "last_seq", "floor_cents")
+
+
+@admin.register(models.Account)
+class AccountAdmin(kernel_admin.ReadOnlyModelAdmin):
+    """Accounts with their balances."""
+
+    list_display = ("public_id", "code", "type", "currency", "tenant_id", "channel", "balance", "normal_side", "book")
+    list_filter = ("scope", "normal_side", "type", "currency", "book")
+    search_fields = ("=tenant_id", "=code", "type")
+    inlines = (BalanceInline,)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.Account]:
+        """With the balances, in the same statement."""
+        return balances.with_balance(super().get_queryset(request))
+
+    @admin.display(description="balance", ordering="balance_cents")
+    def balance(self, account: Any) -> str:
+        """Positive on the normal side."""
+        return money.format_cents(account.balance_cents, account.currency)
+
+
+@admin.register(models.Balance)
+class BalanceAdmin(kernel_admin.ReadOnlyModelAdmin):
+    """Balance rows; a hot account has several."""
+
+    list_display = ("account", "shard", "balance_cents", "last_seq", "floor_cents")
+    list_select_related = ("account",)
+    list_filter = ("account__type", "account__currency")
+    search_fields = ("=account__tenant_id",)
+
+
+class EntryInline(kernel_admin.ReadOnlyInline):
+    """The entries of a transaction."""
+
+    model = models.Entry
+    fk_name = "transaction"
+    fields = ("line_no", "account", "entry_type", "amount_cents", "balance_after_cents")
+    ordering = ("line_no",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.Entry]:
+        """With their accounts."""
+        queryset: QuerySet[models.Entry] = super().get_queryset(request)
+        return queryset.select_related("account")
+
+
+@admin.register(models.Transaction)
+class TransactionAdmin(kernel_admin.ReadOnlyModelAdmin):
+    """Transactions with their entries."""
+
+    list_display = ("public_id", "effective_at", "kind", "tenant_id", "amount", "reference_id", "idempotency_key")
+    list_filter = ("effective_at",)
+    search_fields = ("=idempotency_key", "=tenant_id", "=reference_id")
+    exclude = ("fingerprint",)
+    inlines = (EntryInline,)
+
+    @admin.display(description="amount", ordering="amount_cents")
+    def amount(self, shown: models.Transaction) -> str:
+        """The sum of the debits."""
+        return money.format_cents(shown.amount_cents, shown.currency)
+
+
+@admin.register(models.Entry)
+class EntryAdmin(kernel_admin.ReadOnlyModelAdmin):
+    """Entries, by what their transaction is about."""
+
+    list_display = ("public_id", "effective_at", "account", "entry_type", "amount", "balance_after_cents", "shown_txn")
+    list_select_related = ("account", "transaction")
+    list_filter = ("entry_type", "effective_at")
+    search_fields = ("=tenant_id", "=transaction__idempotency_key", "=transaction__reference_id")
+
+    @admin.display(description="amount", ordering="amount_cents")
+    def amount(self, entry: models.Entry) -> str:
+        """In the account's currency."""
+        return money.format_cents(entry.amount_cents, entry.currency)
+
+    @admin.display(description="transaction")
+    def shown_txn(self, entry: models.Entry) -> str:
+        """The fact."""
+        return entry.transaction.idempotency_key

@@ -1,0 +1,15 @@
+"""The ledger's addresses, under ``/v1``."""
+
+from django.urls import path
+
+from ledger import views
+
+urlpatterns = [
+    path("ledger/accounts", views.AccountList.as_view()),
+    path("ledger/accounts/<str:public_id>", views.AccountDetail.as_view()),
+    path("ledger/balances", views.TenantBalances.as_view()),
+    path("ledger/entries", views.EntryList.as_view()),
+    path("ledger/transactions", views.TransactionList.as_view()),
+    path("ledger/transactions/<str:public_id>", views.TransactionDetail.as_view()),
+    path("ledger/trial-balance", views.TrialBalance.as_view()),
+]
