@@ -40,11 +40,10 @@ class Screen:
         show = self._result.print
         show()
         show(_table(outcome["invoices"]))  # type: ignore[arg-type]  # rows, by the story
-        show(
-            f"{outcome['events_accepted']:,} events stored, {outcome['events_duplicates']:,} seen before; "
-            f"{outcome['payments']} payments; ledger in balance",
-        )
-        show(_next(str(outcome["base_url"]), str(outcome["api_key"]), logins, facts))
+        show(f"events      {outcome['events_accepted']:,} stored, {outcome['events_duplicates']:,} were there before")
+        show(f"payments    {outcome['payments']}, collected through Stripe's protocol")
+        show(f"ledger      {_balance(outcome['ledger_totals'])}")  # type: ignore[arg-type]  # rows, by the story
+        show(_next(str(outcome["base_url"]), str(outcome["api_key"]), logins, facts), markup=False)
 
     def _done(self, text: str) -> None:
         self._progress.print(f"[green]✓[/green] {text}")
@@ -66,6 +65,12 @@ def _table(invoices: Sequence[Mapping[str, object]]) -> Table:
             _dollars(row["amount_paid_cents"]),
         )
     return table
+
+
+def _balance(totals: Sequence[Mapping[str, object]]) -> str:
+    (total,) = totals
+    debit, credit = _dollars(total["debit_cents"]), _dollars(total["credit_cents"])
+    return f"debits {debit}, credits {credit}" + ("" if debit == credit else ": NOT IN BALANCE")
 
 
 def _dollars(cents: object) -> str:
