@@ -19,7 +19,7 @@ from tests.architecture.test_floors import own_models
 
 
 def addresses(patterns: Any = None, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for pattern in patterns or get_resolver().url_patterns:
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
         if isinstance(pattern, URLResolver):
             yield from addresses(pattern.url_patterns, prefix + str(pattern.pattern))
         elif isinstance(pattern, URLPattern):

@@ -54,7 +54,7 @@ class TestOperatorCommand:
     def test_tells_a_refusal_and_a_time_that_is_none(self) -> None:
         with pytest.raises(CommandError, match="invalid_request: nothing was billed then"):
             sweep("--as-of", "1999-01-01T00:00:00Z")
-        with pytest.raises(CommandError, match="--as-of.*RFC 3339"):
+        with pytest.raises(CommandError, match=r"--as-of.*RFC 3339"):
             sweep("--as-of", "yesterday")
 
 
