@@ -1,0 +1,5 @@
+"""What tests of channels share: Stripe's stand-in."""
+
+from tests.stand_ins.stripe.fixtures import running_stripe, stripe
+
+__all__ = ["running_stripe", "stripe"]
