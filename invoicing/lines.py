@@ -16,9 +16,10 @@ from invoicing import errors, models, periods, proration
 from invoicing.models.catalog import FeeTiming
 from invoicing.models.invoices import LineKind
 from invoicing.pricing import definitions, exact, rating
+from ledger.models import MAXIMUM_AMOUNT_CENTS
 
 # What one ledger entry holds.
-MAXIMUM_CENTS: Final = 10**15
+MAXIMUM_CENTS: Final = MAXIMUM_AMOUNT_CENTS
 
 
 @dataclass(frozen=True, kw_only=True)

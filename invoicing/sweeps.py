@@ -27,7 +27,7 @@ class Failure:
     detail: str
 
 
-def attempt(row_id: str, work: Callable[[], T], failures: list[Failure]) -> T | None:
+def attempt(row_id: str, work: Callable[[], T | None], failures: list[Failure]) -> T | None:
     """
     Work one row in a transaction of its own; a failure is logged, noted in ``failures``, and answered with None.
 

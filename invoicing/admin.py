@@ -1,0 +1,145 @@
+"""The admin's screens of invoicing, all to look at."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+
+from billing_site.kernel import money
+from billing_site.kernel.admin import ReadOnlyInline, ReadOnlyModelAdmin
+from invoicing import models
+from ledger.models import Entry
+
+
+class PriceInline(ReadOnlyInline):
+    """The prices of a plan version."""
+
+    model = models.Price
+    fields = ("position", "meter", "model", "definition")
+    ordering = ("position",)
+
+
+class LineItemInline(ReadOnlyInline):
+    """The lines of an invoice."""
+
+    model = models.LineItem
+    fields = ("kind", "meter", "description", "quantity", "unrounded_amount_cents", "amount_cents", "tiers")
+    ordering = ("position",)
+
+
+@admin.register(models.Tenant)
+class TenantAdmin(ReadOnlyModelAdmin):
+    """Who is billed."""
+
+    list_display = ("id", "name", "currency", "billing_channel", "time_zone", "net_terms_days", "created_at")
+    list_filter = ("billing_channel", "currency", "book", "created_at")
+    search_fields = ("id", "name", "email", "tax_id")
+
+
+@admin.register(models.Plan)
+class PlanAdmin(ReadOnlyModelAdmin):
+    """Plans by code."""
+
+    list_display = ("code", "created_at")
+    list_filter = ("created_at",)
+    search_fields = ("code",)
+
+
+@admin.register(models.PlanVersion)
+class PlanVersionAdmin(ReadOnlyModelAdmin):
+    """What each version of a plan says, with its prices."""
+
+    list_display = ("plan", "version", "name", "currency", "interval", "billing_anchor", "base_fee_cents", "created_at")
+    list_filter = ("currency", "interval", "billing_anchor", "created_at")
+    search_fields = ("id", "plan__code", "name")
+    list_select_related = ("plan",)
+    inlines = (PriceInline,)
+
+
+@admin.register(models.Price)
+class PriceAdmin(ReadOnlyModelAdmin):
+    """Prices by meter."""
+
+    list_display = ("id", "plan_version", "position", "meter", "model")
+    list_filter = ("model",)
+    search_fields = ("id", "meter", "plan_version__plan__code")
+    list_select_related = ("plan_version",)
+
+
+@admin.register(models.Subscription)
+class SubscriptionAdmin(ReadOnlyModelAdmin):
+    """Who is on which plan."""
+
+    list_display = ("id", "tenant", "plan_version", "status", "starts_at", "next_boundary_at", "created_at")
+    list_filter = ("status", "currency", "created_at", "next_boundary_at")
+    search_fields = ("id", "tenant__id", "tenant__name", "plan_version__plan__code")
+    list_select_related = ("tenant", "plan_version")
+
+
+@admin.register(models.Invoice)
+class InvoiceAdmin(ReadOnlyModelAdmin):
+    """Invoices with their lines and what they posted to the ledger."""
+
+    list_display = ("id", "number", "tenant", "status", "period_start", "period_end", "total", "due", "due_at")
+    list_filter = ("status", "currency", "book", "period_start", "due_at")
+    search_fields = ("id", "number", "tenant__id", "tenant__name", "subscription__id")
+    list_select_related = ("tenant",)
+    readonly_fields = ("ledger_entries",)
+    inlines = (LineItemInline,)
+
+    @admin.display(description="Total", ordering="total_cents")
+    def total(self, invoice: models.Invoice) -> str:
+        """The total with its currency."""
+        return money.format_cents(invoice.total_cents, invoice.currency)
+
+    @admin.display(description="Due", ordering="amount_due_cents")
+    def due(self, invoice: models.Invoice) -> str:
+        """What is due with its currency."""
+        return money.format_cents(invoice.amount_due_cents, invoice.currency)
+
+    @admin.display(description="Ledger entries")
+    def ledger_entries(self, invoice: models.Invoice) -> str:
+        """What the invoice posted, one row for each debit and credit."""
+        rows = [
+            (
+                entry.transaction.public_id,
+                entry.transaction.kind,
+                entry.account.type,
+                entry.entry_type,
+                money.format_cents(entry.amount_cents, entry.currency),
+            )
+            for entry in _entries_of(invoice)
+        ]
+        if not rows:
+            return "none"
+        cells = format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", rows)
+        return format_html("<table>{}</table>", cells)
+
+
+@admin.register(models.LineItem)
+class LineItemAdmin(ReadOnlyModelAdmin):
+    """Lines of all invoices."""
+
+    list_display = ("id", "invoice", "kind", "meter", "description", "quantity", "amount_cents")
+    list_filter = ("kind", "period_start")
+    search_fields = ("id", "invoice__id", "invoice__number", "meter", "description")
+    list_select_related = ("invoice",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.LineItem]:
+        """Newest first; the model's own order is that of one invoice."""
+        lines: QuerySet[models.LineItem] = super().get_queryset(request)
+        return lines.order_by("-id")
+
+
+@admin.register(models.NumberSeries)
+class NumberSeriesAdmin(ReadOnlyModelAdmin):
+    """The last number of each series."""
+
+    list_display = ("book", "year", "kind", "last_number")
+    list_filter = ("year", "kind")
+    search_fields = ("book",)
+
+
+def _entries_of(invoice: models.Invoice) -> QuerySet[Entry]:
+    entries = Entry.objects.filter(transaction__reference_type="invoice", transaction__reference_id=invoice.pk)
+    return entries.select_related("transaction", "account").order_by("transaction_id", "line_no")

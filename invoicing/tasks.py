@@ -1,0 +1,18 @@
+"""Celery adapters: the sweeps that the commands make too, by the clock."""
+
+from celery import shared_task
+
+from billing_site.kernel import clock
+from invoicing import drafting, finalization
+
+
+@shared_task(name="invoicing.generate_invoices", ignore_result=True)
+def generate_invoices() -> None:
+    """Draft what is due, refresh what is in grace. Safe to repeat."""
+    drafting.generate_invoices(now=clock.now())
+
+
+@shared_task(name="invoicing.finalize_invoices", ignore_result=True)
+def finalize_invoices() -> None:
+    """Finalize what is out of grace. Safe to repeat."""
+    finalization.finalize_invoices(now=clock.now())
