@@ -27,8 +27,13 @@ SUPERUSER = "postgres"
 OWNER_ROLE = "billing_owner"
 SERVICE_ROLE = "billing_service"
 UNPRIVILEGED_USER = "nobody"
+OWN_APPS = {"kernel", "ledger", "metering", "invoicing", "marketplaces", "payments"}
+OWN_TABLES = (*(f"{app}_" for app in sorted(OWN_APPS)), "auth_", "django_")
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
+
+
+_ALL_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
 
 
 class PostgresError(Exception):
@@ -225,18 +230,18 @@ def refuse_foreign(url: str) -> None:
     Make sure that a database is empty or the service's own.
 
     Raises:
-        PostgresError: it holds tables, and the service's migrations are not among what was applied there.
+        PostgresError: it holds tables that no app of the service makes, or those of another Django project.
     """
     with psycopg.connect(url) as connection:
-        tables = {name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
-        if not tables:
-            return
-        if "django_migrations" in tables:
+        tables = {name for (name,) in connection.execute(_ALL_TABLES)}
+        foreign = sorted(name for name in tables if not name.startswith(OWN_TABLES))
+        if not foreign and "django_migrations" in tables:
             applied = {app for (app,) in connection.execute("SELECT DISTINCT app FROM django_migrations")}
-            if not applied or "ledger" in applied:
-                return
-    some = ", ".join(sorted(tables)[:3])
-    raise PostgresError(f"the database holds something else ({some}); nothing was touched")
+            # Any Django project has tables of these names; its migrations tell whose they are.
+            foreign = sorted(tables) if applied and not applied & OWN_APPS else []
+    if foreign:
+        some = ", ".join(foreign[:3])
+        raise PostgresError(f"the database holds something else ({some}); nothing was touched")
 
 
 def _user() -> str | None:

@@ -134,6 +134,24 @@ class Supervisor:
         where = f"; see {log}" if log else ""
         raise StartFailed(f"{child.name} {_ending(process.returncode)}{where}")
 
+    def repeat(self, work: Callable[[], None], *, until: float, passing: type[Exception]) -> None:
+        """
+        Do some work of our own, again while it fails with an error that passes once a child is restarted.
+
+        Raises:
+            StartFailed: ``until`` (a monotonic time) is over.
+            Stopped: the supervisor was asked to stop.
+        """
+        while True:
+            try:
+                work()
+            except passing as error:
+                if time.monotonic() > until:
+                    raise StartFailed(str(error)) from error
+                self._tick()
+            else:
+                return
+
     def watch(self) -> None:
         """Restart what dies until asked to stop, which raises ``Stopped``."""
         while True:

@@ -5,14 +5,18 @@ A database or broker whose address is in the environment is somebody else's and 
 address in their environment; ``services.json`` has the same for processes beside them.
 """
 
+import functools
 import os
 import shutil
 import signal
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import psycopg
 
 from billing_site.embedded import launch, ports, postgres, valkey
 from billing_site.supervisor import processes, state
@@ -23,6 +27,7 @@ WEB_WORKERS = 2
 WEB_THREADS = 8
 TASK_PROCESSES = 2
 MIGRATE_ATTEMPTS = 5
+PROVISION_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +125,8 @@ def start(supervisor: processes.Supervisor, site: Site) -> None:
     """
     if site.cluster is not None:
         supervisor.start(_postgres(site.cluster))
-        postgres.provision(site.cluster, database=DATABASE)
+        provision = functools.partial(postgres.provision, site.cluster, database=DATABASE)
+        supervisor.repeat(provision, until=time.monotonic() + PROVISION_SECONDS, passing=psycopg.OperationalError)
     else:
         postgres.refuse_foreign(site.owner_database_url)
     if site.broker is not None:

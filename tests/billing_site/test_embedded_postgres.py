@@ -127,3 +127,40 @@ class TestPrepare:
         (folder / "version").write_text("9\n")
         with pytest.raises(postgres.PostgresError, match="made by PostgreSQL 9"):
             postgres.prepare(folder=folder, bin_folder=postgres.embedded_binaries())
+
+
+class TestRefuseForeign:
+    @pytest.fixture
+    def url(self, running: postgres.Cluster) -> str:
+        with psycopg.connect(running.url(role=postgres.SUPERUSER, database="postgres"), autocommit=True) as connection:
+            connection.execute("DROP DATABASE IF EXISTS other")
+            connection.execute("CREATE DATABASE other")
+        return running.url(role=postgres.SUPERUSER, database="other")
+
+    def fill(self, url: str, *apps: str, tables: tuple[str, ...] = ()) -> None:
+        with psycopg.connect(url) as connection:
+            for table in ("auth_user", "django_migrations", *tables):
+                connection.execute(f"CREATE TABLE {table} (app text)")
+            for app in apps:
+                connection.execute("INSERT INTO django_migrations VALUES (%s)", [app])
+
+    def test_lets_an_empty_database_pass(self, url: str) -> None:
+        postgres.refuse_foreign(url)
+
+    def test_lets_our_own_pass(self, url: str) -> None:
+        self.fill(url, "auth", "ledger", tables=("ledger_entry", "metering_event_2026_11"))
+        postgres.refuse_foreign(url)
+
+    def test_lets_one_pass_whose_first_migration_was_cut_short(self, url: str) -> None:
+        self.fill(url)
+        postgres.refuse_foreign(url)
+
+    def test_refuses_another_django_project(self, url: str) -> None:
+        self.fill(url, "auth", "contenttypes")
+        with pytest.raises(postgres.PostgresError, match="something else"):
+            postgres.refuse_foreign(url)
+
+    def test_refuses_a_stranger_beside_our_tables(self, url: str) -> None:
+        self.fill(url, "auth", "ledger", tables=("ledger_entry", "orders"))
+        with pytest.raises(postgres.PostgresError, match=r"something else \(orders\)"):
+            postgres.refuse_foreign(url)
