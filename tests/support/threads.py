@@ -35,3 +35,13 @@ def run_together(work: Sequence[Callable[[], T]]) -> list[T | BaseException]:
     for thread in threads:
         thread.join(PATIENCE_SECONDS)
     return outcomes
+
+
+def results(outcomes: Sequence[T | BaseException]) -> list[T]:
+    """The results of threads none of which may have failed; the first error is raised."""
+    clean: list[T] = []
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        clean.append(outcome)
+    return clean
