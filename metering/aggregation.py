@@ -20,7 +20,7 @@ from django.db import connection, transaction
 
 from metering import ingestion
 
-_LOCK_CLASS: Final = 0x6D74  # "mt": keeps our advisory locks apart from other apps'
+LOCK_CLASS: Final = 0x6D74  # "mt": keeps our advisory locks apart from other apps'
 _SLICE_BATCHES: Final = 200
 
 
@@ -66,7 +66,7 @@ def _aggregate_slice(shard: int, now: datetime, slice_batches: int) -> tuple[int
     """Windows recomputed and summaries changed; (0, 0) when nothing was left; None when another run holds the shard."""
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         # A statement of its own, and the first: whatever the next ones see is newer than the lock.
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [_LOCK_CLASS, shard])
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [LOCK_CLASS, shard])
         if not cursor.fetchone()[0]:
             return None
         cursor.execute("SET LOCAL jit = off")  # compiling would take longer than the recompute
@@ -105,7 +105,17 @@ def _recompute(series_ids: list[int], event_hours: list[int], now: datetime) -> 
     into the covering index, one probe each: the cost follows what changed, not how much is stored.
     """
     with connection.cursor() as cursor:
-        cursor.execute(RECOMPUTE, {"series_ids": series_ids, "hours": event_hours, "now": now})
+        cursor.execute(
+            RECOMPUTE,
+            {
+                "series_ids": series_ids,
+                "hours": event_hours,
+                # Known when the statement is planned, so that only these months are locked and looked at.
+                "first_hour": min(event_hours),
+                "last_hour": max(event_hours),
+                "now": now,
+            },
+        )
         return len(series_ids), int(cursor.rowcount)
 
 
@@ -122,6 +132,7 @@ RECOMPUTE: Final = """
         SELECT coalesce(sum(event.quantity), 0) AS total, count(*) AS event_count, max(event.quantity) AS maximum
         FROM metering_event AS event
         WHERE event.event_hour = touched.event_hour AND event.series_id = touched.series_id
+            AND event.event_hour BETWEEN %(first_hour)s AND %(last_hour)s
     ) AS summed
     ON CONFLICT (tenant_id, meter, group_key, granularity, period_start) DO UPDATE SET
         total = EXCLUDED.total,

@@ -126,6 +126,7 @@ _PAGE: Final = """
     CROSS JOIN LATERAL (
         SELECT * FROM metering_event AS stored
         WHERE stored.event_hour = newest.event_hour AND stored.series_id = newest.series_id
+            AND stored.event_hour BETWEEN %(start_hour)s AND %(newest_hour)s
             AND stored.event_timestamp >= %(start)s AND stored.event_timestamp < %(end)s
             AND (
                 %(before_timestamp)s::timestamptz IS NULL

@@ -18,7 +18,7 @@ import msgspec
 
 from billing_site.kernel import errors as kernel_errors
 from billing_site.kernel import fields
-from metering import errors
+from metering import errors, models
 
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 MAX_EVENTS: Final = 10_000
@@ -56,10 +56,11 @@ class Code(StrEnum):
 
 
 class EventIn(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False, kw_only=True):
-    """One event as sent. ``event_timestamp`` None: the sender left it out, and the time of arrival is taken."""
+    """One event. Without ``event_timestamp`` the time of its arrival is taken."""
 
-    tenant_id: str
-    event_type: str
+    # Held to their patterns by ``rules``, once per tenant and type of a batch rather than once per event.
+    tenant_id: Annotated[str, msgspec.Meta(extra_json_schema={"pattern": f"^{fields.CODE_PATTERN}$"})]
+    event_type: Annotated[str, msgspec.Meta(extra_json_schema={"pattern": f"^{models.EVENT_TYPE_PATTERN}$"})]
     idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY_LENGTH)]
     quantity: Annotated[int, msgspec.Meta(ge=0, le=MAX_QUANTITY)] = 1
     event_timestamp: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
@@ -86,8 +87,10 @@ class Batch:
     payload_of: Callable[[int], bytes]
 
 
-class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
-    events: list[EventIn]
+class EventBatch(msgspec.Struct, forbid_unknown_fields=True):
+    """Many events. ``backfill`` (scope ``events:backfill``) lifts the age limit back to 2000."""
+
+    events: Annotated[list[EventIn], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_EVENTS})]
     backfill: bool = False
 
 
@@ -95,7 +98,7 @@ class _Sender(msgspec.Struct):
     tenant_id: str = ""
 
 
-_envelope: Final = msgspec.json.Decoder(_Envelope)
+_envelope: Final = msgspec.json.Decoder(EventBatch)
 _event: Final = msgspec.json.Decoder(EventIn)
 _sender: Final = msgspec.json.Decoder(_Sender)
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -142,14 +145,16 @@ def decode_event(text: bytes) -> EventIn | Refusal:
 
 def convert_event(members: Mapping[str, Any]) -> EventIn | Refusal:
     """The same for an event that comes as a mapping, such as a row of a file."""
-    text = json.dumps(members).encode()  # escapes what is no Unicode, so that it can be kept and shown
     try:
-        msgspec.json.encode(members)
-        return msgspec.convert(members, EventIn)
+        event = msgspec.convert(members, EventIn)
+        encode_event(event)
     except msgspec.ValidationError as error:
         code, detail = explain(error)
     except UnicodeEncodeError:
         code, detail = Code.INVALID_TEXT, "the event has characters that are not in the file's encoding"
+    else:
+        return event
+    text = json.dumps(members).encode()  # escapes what is no Unicode, so that it can be kept and shown
     return Refusal(code=code, detail=detail, tenant_id=_sender_of(text), payload=text)
 
 

@@ -69,6 +69,8 @@ def totals(
                 "whole_start": hours.start_of(edges.first_whole),
                 "whole_end": hours.start_of(edges.end_whole),
                 "edge_hours": edges.partial,
+                "first_hour": hours.hour_of(period_start),
+                "last_hour": hours.hour_of(period_end),
                 "period_start": period_start,
                 "period_end": period_end,
             },
@@ -180,6 +182,7 @@ _TOTALS: Final = """
             SELECT coalesce(sum(event.quantity), 0) AS total, count(*) AS event_count
             FROM metering_event AS event
             WHERE event.event_hour = partly.event_hour AND event.series_id = series.id
+                AND event.event_hour BETWEEN %(first_hour)s AND %(last_hour)s
                 AND event.event_timestamp >= %(period_start)s AND event.event_timestamp < %(period_end)s
         ) AS edge
         WHERE series.tenant_id = %(tenant_id)s AND series.event_type = ANY(%(meters)s::text[])

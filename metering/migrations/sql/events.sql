@@ -66,18 +66,19 @@ DECLARE
     first_day CONSTANT date := make_date(extract(year FROM month)::int, extract(month FROM month)::int, 1);
     first_hour CONSTANT integer := extract(epoch FROM first_day)::bigint / 3600;
     end_hour CONSTANT integer := extract(epoch FROM first_day + interval '1 month')::bigint / 3600;
-    name CONSTANT text := 'metering_event_' || to_char(first_day, 'YYYY_MM');
+    name CONSTANT name := 'metering_event_' || to_char(first_day, 'YYYY_MM');
 BEGIN
     IF month IS NULL OR month < '2000-01-01' OR month >= '2200-01-01' THEN
         RAISE EXCEPTION 'no events are kept for %', month
             USING ERRCODE = '23514', CONSTRAINT = 'metering_partition_month_is_in_bounds';
     END IF;
-    IF to_regclass('public.' || name) IS NOT NULL THEN
+    IF EXISTS (SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = name) THEN
         RETURN 'exists';
     END IF;
-    -- One maker at a time; who waited looks again.
+    -- One maker at a time; who waited looks again. By a query, which sees what was committed meanwhile: to_regclass
+    -- would answer from this session's cache that the table is not there.
     PERFORM pg_advisory_xact_lock(hashtext('metering_make_partition'));
-    IF to_regclass('public.' || name) IS NOT NULL THEN
+    IF EXISTS (SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = name) THEN
         RETURN 'exists';
     END IF;
     IF EXISTS (SELECT FROM public.metering_event_default WHERE event_hour >= first_hour AND event_hour < end_hour) THEN

@@ -1,0 +1,67 @@
+"""The OpenAPI document of the event intake, which is no DRF view and so must be described by hand."""
+
+from typing import Any, Final
+
+import msgspec
+
+from billing_site.kernel import problems
+from metering import ingestion, schemas
+
+_REF: Final = "#/components/schemas/{name}"
+_REFUSALS: Final = {
+    "400": "the body is no event and no batch: not JSON, empty, or with an unknown field beside events",
+    "401": "no key, or none that we know",
+    "403": "the key lacks events:write, or events:backfill for a backfill",
+    "413": "over 8 MiB, also when decompressed, or over 10,000 events",
+    "415": "another content type or encoding",
+}
+
+
+def add_ingest(result: dict[str, Any], generator: Any, request: Any, public: Any) -> dict[str, Any]:
+    """Post-processing hook of drf-spectacular: add ``POST /v1/events``."""
+    _, components = msgspec.json.schema_components(
+        [schemas.EventIn, schemas.EventBatch, ingestion.IngestReport],
+        ref_template=_REF,
+    )
+    result.setdefault("components", {}).setdefault("schemas", {}).update(components)
+    result["paths"].setdefault("/v1/events", {})["post"] = _operation()
+    return result
+
+
+def _operation() -> dict[str, Any]:
+    event, batch, report = (_reference(name) for name in ("EventIn", "EventBatch", "IngestReport"))
+    return {
+        "operationId": "events_create",
+        "summary": "Take metering events in, each once per tenant and idempotency key",
+        "description": "One event, or a batch of 1 to 10,000. Answered after the batch is durable. A bad event never "
+        "spoils its batch: it is kept as a dead letter and told in `errors`. The same key with the same values is a "
+        "duplicate; with others it is refused as `idempotency_conflict`, and the stored event stands. This holds for "
+        "13 months from an event's arrival. `Idempotency-Key` is ignored: each event has its own.",
+        "tags": ["events"],
+        "security": [{"apiKey": []}],
+        "parameters": [
+            {
+                "name": "Content-Encoding",
+                "in": "header",
+                "schema": {"type": "string", "enum": ["identity", "gzip"]},
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"oneOf": [event, batch]}}},
+        },
+        "responses": {
+            "200": {"description": "the verdicts", "content": {"application/json": {"schema": report}}},
+            **{
+                status: {
+                    "description": description,
+                    "content": {problems.CONTENT_TYPE: {"schema": _reference("Problem")}},
+                }
+                for status, description in _REFUSALS.items()
+            },
+        },
+    }
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": _REF.format(name=name)}
