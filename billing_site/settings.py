@@ -241,8 +241,12 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums"],
-    "ENUM_NAME_OVERRIDES": {},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "metering.openapi.add_ingest",
+        "billing_site.kernel.openapi.add_probes",
+    ],
+    "ENUM_NAME_OVERRIDES": {"SideEnum": ["debit", "credit"]},
 }
 
 # --- admin ----------------------------------------------------------------------------------------------------------

@@ -30,6 +30,11 @@ class Schema(AutoSchema):
         "404": "no such thing",
     }
 
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        """A GET that pages is a list, whatever its view is derived from."""
+        paged = self.method == "GET" and getattr(self.view, "pagination_class", None) is not None
+        return paged or bool(super()._is_list_view(serializer))
+
     def get_override_parameters(self) -> list[Any]:
         """``Idempotency-Key`` on every POST."""
         parameters = list(super().get_override_parameters())
@@ -44,16 +49,36 @@ class Schema(AutoSchema):
             )
         return parameters
 
-    def get_response_serializers(self) -> Any:
-        """The view's own answers and the problems."""
-        answers: Any = super().get_response_serializers()
-        if not isinstance(answers, dict):
-            answers = {"201" if self.method == "POST" else "200": answers}
+    def _get_response_bodies(self, direction: str = "response") -> Any:
+        """The view's own answers, and the problems."""
+        bodies = super()._get_response_bodies(direction)
         refusals = dict(self.refusals)
-        if self.method == "POST":
+        if self.method != "GET":
             refusals |= {"409": "the state of things does not allow it now", "422": "it contradicts what is stored"}
-        problem = {
-            (status, problems.CONTENT_TYPE): OpenApiResponse(serializers.ProblemSerializer, description=description)
-            for status, description in refusals.items()
+        for status, description in refusals.items():
+            problem = OpenApiResponse(serializers.ProblemSerializer, description=description)
+            bodies.setdefault(status, self._get_response_for_code(problem, status, media_types=[problems.CONTENT_TYPE]))
+        return dict(sorted(bodies.items()))
+
+
+def add_probes(result: dict[str, Any], generator: Any, request: Any, public: Any) -> dict[str, Any]:
+    """Post-processing hook of drf-spectacular: add the probes, which are plain views without a key."""
+    for path, summary, unready in (
+        ("/healthz", "The process is up", {}),
+        (
+            "/readyz",
+            "Database and broker answer",
+            {"503": {"description": "a part does not answer; the body names it"}},
+        ),
+    ):
+        state = {"schema": {"type": "object", "additionalProperties": {"type": "string"}}}
+        result["paths"][path] = {
+            "get": {
+                "operationId": path.strip("/"),
+                "summary": summary,
+                "tags": ["operations"],
+                "security": [{}],
+                "responses": {"200": {"description": "ok", "content": {"application/json": state}}, **unready},
+            },
         }
-        return {**problem, **answers}
+    return result

@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 
 from billing_site.kernel import models
 from tests.architecture.test_floors import own_models
-from tests.architecture.test_surfaces import addresses
+from tests.architecture.test_surfaces import addresses, has_method
 from tests.factories import kernel as factories
 
 pytestmark = pytest.mark.django_db
@@ -20,9 +20,7 @@ OPEN = {"v1/schema"}
 def paths(method: str) -> Iterator[str]:
     """Every address under /v1 that has the method, with ids that nothing has."""
     for address, callback in addresses():
-        view = getattr(callback, "view_class", None)
-        plain = view is None and method in getattr(callback, "methods", ())
-        if address.startswith("v1/") and address not in OPEN and (plain or hasattr(view, method)):
+        if address.startswith("v1/") and address not in OPEN and has_method(address, callback, method):
             yield "/" + re.sub(r"<[^>]+>", "nothing-here", address)
 
 

@@ -1,5 +1,6 @@
 """What holds for every screen, address, task and table, also for those that are added later."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,12 +11,20 @@ from django.apps import apps
 from django.contrib import admin
 from django.db import connection, models
 from django.urls import URLPattern, URLResolver, get_resolver
+from drf_spectacular.generators import SchemaGenerator
 
 from billing_site import schedule, settings
 from billing_site.celery import app as celery_app
 from billing_site.kernel import admin as kernel_admin
 from billing_site.kernel import api
 from tests.architecture.test_floors import own_models
+
+
+PLAIN = {("v1/events", "post")}  # what is served by a plain view, for speed
+
+
+def has_method(address: str, callback: Any, method: str) -> bool:
+    return hasattr(getattr(callback, "view_class", None), method) or (address, method) in PLAIN
 
 
 def addresses(patterns: Any = None, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -61,6 +70,30 @@ class TestApi:
 
     def test_has_no_trailing_slash(self) -> None:
         assert [address for address, _ in addresses() if address.startswith("v1/") and address.endswith("/")] == []
+
+
+class TestOpenApi:
+    def test_describes_everything_served_and_nothing_else(self) -> None:
+        document = SchemaGenerator().get_schema(request=None, public=True)
+        described = {(path, method) for path, item in document["paths"].items() for method in item}
+        served = {
+            ("/" + re.sub(r"<[a-z]+:([a-z_]+)>", r"{\1}", address), method)
+            for address, callback in addresses()
+            if address.startswith(("v1/", "webhooks/")) and address != "v1/schema"
+            for method in ("get", "post", "patch", "put", "delete")
+            if has_method(address, callback, method)
+        }
+        assert described == served | {("/healthz", "get"), ("/readyz", "get")}
+
+    def test_tells_each_problem_as_rfc_9457(self) -> None:
+        document = SchemaGenerator().get_schema(request=None, public=True)
+        for path, item in document["paths"].items():
+            for method, operation in item.items():
+                if path.startswith("/v1"):
+                    assert {"400", "401", "403"} <= set(operation["responses"]), (method, path)
+                for status, answer in operation["responses"].items():
+                    if status >= "400" and path.startswith("/v1"):
+                        assert set(answer["content"]) == {"application/problem+json"}, (method, path, status)
 
 
 class TestSchedule:

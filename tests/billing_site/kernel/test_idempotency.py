@@ -76,20 +76,22 @@ class TestTwoAtOnce:
         sample.Messages.go_on.clear()
         slow = {**GOOD, "topic": "slow"}
 
-        def first() -> Any:
-            return post(client, slow, "k")
+        answers: dict[str, Any] = {}
 
-        def second() -> Any:
+        def first() -> None:
+            answers["first"] = post(client, slow, "k")
+
+        def second() -> None:
             assert sample.Messages.started.wait(10)
             try:
-                return post(client, slow, "k")
+                answers["second"] = post(client, slow, "k")
             finally:
                 sample.Messages.go_on.set()
 
-        one, other = threads.run_together([first, second])
-        assert one.status_code == 201
-        assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_in_use")
-        assert post(client, slow, "k").json() == one.json()
+        assert threads.run_together([first, second]) == [None, None]
+        assert answers["first"].status_code == 201
+        assert (answers["second"].status_code, answers["second"].json()["code"]) == (409, "idempotency_key_in_use")
+        assert post(client, slow, "k").json() == answers["first"].json()
         assert models.OutboxMessage.objects.count() == 1
 
     def test_has_one_effect_under_16_clients(self, committed_db: str) -> None:
