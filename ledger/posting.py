@@ -19,6 +19,7 @@ from ledger import chart, errors, models
 
 _LONGEST_KEY: Final = 255
 _LONGEST_CODE: Final = 64
+_LONGEST_DESCRIPTION: Final = 2000
 
 _POST: Final = """
     SELECT posted_id, posted_effective_at, posted_at, is_replay
@@ -167,6 +168,7 @@ def _check_texts(new: NewTransaction) -> None:
         "tenant_id": _LONGEST_CODE,
         "reference_type": _LONGEST_CODE,
         "reference_id": _LONGEST_KEY,
+        "description": _LONGEST_DESCRIPTION,
     }
     for name, limit in limits.items():
         text = getattr(new, name)

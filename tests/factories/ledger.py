@@ -49,7 +49,7 @@ class NewTransactionFactory(factory.Factory[posting.NewTransaction]):
         ],
     )
     reference_type = "invoice"
-    reference_id = factory.LazyAttribute(lambda new: new.idempotency_key.split(":")[1])
+    reference_id = "inv_1"
     description = "Invoice finalized"
 
 

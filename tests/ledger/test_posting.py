@@ -1,0 +1,450 @@
+"""Posting: one fact once, balanced, in its currency, for its tenant; by Python's door and by the database's."""
+
+import dataclasses
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from billing_site.kernel import database, money
+from ledger import balances, books, errors, models, posting
+from tests.factories import ledger as factories
+
+pytestmark = pytest.mark.django_db
+
+Change = dict[str, Any]
+
+
+def balance(account_type: str, **named: str) -> int:
+    return balances.balance_cents(book="main", account_type=account_type, currency="USD", **named)
+
+
+def post(**changes: Any) -> models.Transaction:
+    return posting.post(book="main", transaction=factories.NewTransactionFactory.build(**changes))
+
+
+def entry(account_type: str, entry_type: str, amount_cents: int, **named: str) -> posting.NewEntry:
+    made: posting.NewEntry = factories.NewEntryFactory.build(
+        account_type=account_type,
+        entry_type=entry_type,
+        amount_cents=amount_cents,
+        **named,
+    )
+    return made
+
+
+class TestPost:
+    def test_moves_both_balances(self) -> None:
+        post(amount_cents=880)
+        assert balance("accounts_receivable", tenant_id="acme-corp") == 880
+        assert balance("usage_revenue") == 880
+
+    def test_answers_the_row_as_it_is_stored(self) -> None:
+        posted = post(metadata={"invoice": "42"})
+        stored = models.Transaction.objects.get(pk=posted.pk)
+        for column in models.Transaction._meta.concrete_fields:
+            assert getattr(posted, column.attname) == getattr(stored, column.attname), column.name
+        assert not posted._state.adding
+
+    def test_writes_the_entries_as_given(self) -> None:
+        posted = post(
+            entries=[
+                entry("accounts_receivable", "debit", 880),
+                entry("discounts", "debit", 100),
+                entry("usage_revenue", "credit", 900),
+                entry("tax_payable", "credit", 80),
+            ],
+        )
+        written = posted.entries.order_by("line_no").values_list(
+            "account__code", "entry_type", "amount_cents", "line_no"
+        )
+        assert list(written) == [
+            ("1100", "debit", 880, 1),
+            ("4900", "debit", 100, 2),
+            ("4000", "credit", 900, 3),
+            ("2000", "credit", 80, 4),
+        ]
+        assert posted.amount_cents == 980
+        assert posted.entry_count == 4
+
+    def test_keeps_three_times(self) -> None:
+        occurred_at = datetime(2026, 10, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+        posted = post(occurred_at=occurred_at)
+        assert posted.occurred_at == posted.effective_at == occurred_at
+        assert posted.created_at > occurred_at
+        assert set(posted.entries.values_list("effective_at", flat=True)) == {occurred_at}
+
+    def test_numbers_the_entries_of_an_account_and_keeps_its_balance(self) -> None:
+        for amount_cents in (100, 250, 50):
+            post(amount_cents=amount_cents)
+        post(debit="cash", credit="accounts_receivable", amount_cents=400)
+        receivable = models.Account.objects.get(type="accounts_receivable")
+        chain = receivable.entries.order_by("id").values_list("account_seq", "balance_after_cents")
+        assert list(chain) == [(1, 100), (2, 350), (3, 400), (4, 0)]
+
+    def test_takes_two_entries_on_one_account(self) -> None:
+        post(entries=[entry("accounts_receivable", "debit", 60), entry("accounts_receivable", "credit", 60)])
+        assert balance("accounts_receivable", tenant_id="acme-corp") == 0
+        post(debit="cash", credit="accounts_receivable", amount_cents=5)
+        assert balance("accounts_receivable", tenant_id="acme-corp") == -5
+
+    def test_opens_each_account_once_with_the_floor_and_shards_of_the_chart(self) -> None:
+        post(debit="processor_clearing", credit="prepaid_credit")
+        post(debit="processor_clearing", credit="prepaid_credit")
+        clearing = models.Account.objects.get(type="processor_clearing")
+        prepaid = models.Account.objects.get(type="prepaid_credit")
+        assert (clearing.channel, clearing.tenant_id, clearing.balances.count()) == ("stripe", "", 8)
+        assert (prepaid.channel, prepaid.tenant_id, prepaid.balances.get().floor_cents) == ("", "acme-corp", 0)
+
+    def test_keeps_currencies_apart(self) -> None:
+        post(currency="JPY", amount_cents=7)
+        post(currency="KWD", amount_cents=9)
+        assert balances.tenant_balances(tenant_id="acme-corp") == {
+            ("JPY", "accounts_receivable"): 7,
+            ("KWD", "accounts_receivable"): 9,
+        }
+
+    def test_keeps_books_apart(self) -> None:
+        books.open_book(code="acme-eu", name="Acme Europe")
+        new = factories.NewTransactionFactory.build()
+        first = posting.post(book="main", transaction=new)
+        second = posting.post(book="acme-eu", transaction=new)
+        assert first.pk != second.pk
+        assert balance("usage_revenue") == 1000
+
+    def test_lets_the_book_touch_many_tenants(self) -> None:
+        post(
+            tenant_id="",
+            entries=[
+                entry("deferred_revenue", "debit", 30, tenant_id="acme-corp"),
+                entry("deferred_revenue", "debit", 70, tenant_id="globex"),
+                entry("subscription_revenue", "credit", 100),
+            ],
+        )
+        assert balance("deferred_revenue", tenant_id="globex") == -70
+
+    @pytest.mark.parametrize(
+        "text", ['quo"te', "back\\slash", "{brace},comma", "NULL", "", " ", "naïve — 円", "a\nb", "%s"]
+    )
+    def test_stores_any_text_as_it_is(self, text: str) -> None:
+        posted = post(description=text, metadata={"key": text}, reference_id=text, idempotency_key=f"fact:{text}")
+        stored = models.Transaction.objects.get(pk=posted.pk)
+        assert (stored.description, stored.metadata, stored.reference_id) == (text, {"key": text}, text)
+        assert stored.idempotency_key == f"fact:{text}"
+
+    def test_takes_one_round_trip(self) -> None:
+        with CaptureQueriesContext(connection) as captured:
+            posting.post_many(book="main", transactions=factories.NewTransactionFactory.build_batch(50))
+        assert len(captured) == 1
+
+
+class TestReplay:
+    def test_answers_the_first_transaction(self) -> None:
+        first = post(idempotency_key="fact")
+        again = post(idempotency_key="fact", description="reworded", metadata={"attempt": "2"})
+        assert again == first
+        assert again.description == first.description
+        assert balance("usage_revenue") == 1000
+
+    def test_takes_the_entries_in_any_order_and_the_time_in_any_zone(self) -> None:
+        new = factories.NewTransactionFactory.build()
+        first = posting.post(book="main", transaction=new)
+        moved = dataclasses.replace(
+            new,
+            entries=list(reversed(new.entries)),
+            occurred_at=new.occurred_at.astimezone(timezone(timedelta(hours=9))),
+        )
+        assert posting.post(book="main", transaction=moved) == first
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"amount_cents": 999},
+            {"credit": "subscription_revenue"},
+            {"debit": "cash"},
+            {"currency": "EUR"},
+            {"tenant_id": "globex"},
+            {"kind": "invoice_voided"},
+            {"occurred_at": datetime(2026, 11, 2, tzinfo=UTC)},
+            {"reference_type": "payment"},
+            {"reference_id": "inv_other"},
+        ],
+    )
+    def test_with_other_facts_is_a_conflict(self, change: Change) -> None:
+        post(idempotency_key="fact")
+        with pytest.raises(errors.IdempotencyConflict, match="fact"), transaction.atomic():
+            post(**{"idempotency_key": "fact", **change})
+        assert models.Transaction.objects.count() == 1
+        assert balance("usage_revenue") == 1000
+
+
+class TestPostMany:
+    def test_answers_in_the_order_given_whatever_the_order_of_the_keys(self) -> None:
+        new = [factories.NewTransactionFactory.build(idempotency_key=key) for key in ("m", "z", "a", "k")]
+        posted = posting.post_many(book="main", transactions=new)
+        assert [row.idempotency_key for row in posted] == ["m", "z", "a", "k"]
+        assert [row.pk for row in posted] == sorted(row.pk for row in posted)
+
+    def test_posts_nothing_of_nothing(self) -> None:
+        assert posting.post_many(book="main", transactions=[]) == []
+
+    def test_mixes_replays_with_new_facts(self) -> None:
+        first = post(idempotency_key="b")
+        new = [factories.NewTransactionFactory.build(idempotency_key=key) for key in ("a", "b", "c")]
+        posted = posting.post_many(book="main", transactions=new)
+        assert posted[1] == first
+        assert len({row.pk for row in posted}) == 3
+        assert balance("usage_revenue") == 3000
+
+    def test_posts_a_fact_once_that_is_given_twice(self) -> None:
+        new = factories.NewTransactionFactory.build()
+        posted = posting.post_many(book="main", transactions=[new, factories.NewTransactionFactory.build(), new])
+        assert posted[0] == posted[2]
+        assert models.Transaction.objects.count() == 2
+        assert balance("usage_revenue") == 2000
+
+    def test_refuses_one_key_for_two_facts(self) -> None:
+        new = [factories.NewTransactionFactory.build(idempotency_key="fact", amount_cents=cents) for cents in (1, 2)]
+        with pytest.raises(errors.IdempotencyConflict), transaction.atomic():
+            posting.post_many(book="main", transactions=new)
+        assert not models.Transaction.objects.exists()
+
+    def test_posts_all_or_nothing(self) -> None:
+        good = factories.NewTransactionFactory.build()
+        spent = factories.NewTransactionFactory.build(debit="prepaid_credit", credit="accounts_receivable")
+        with pytest.raises(errors.BelowFloor), transaction.atomic():
+            posting.post_many(book="main", transactions=[good, spent])
+        assert not models.Transaction.objects.exists()
+        assert balance("usage_revenue") == 0
+
+    def test_runs_each_balance_through_the_batch(self) -> None:
+        posting.post_many(
+            book="main",
+            transactions=[factories.NewTransactionFactory.build(amount_cents=cents) for cents in (1, 2, 3)],
+        )
+        chain = models.Entry.objects.filter(account__type="accounts_receivable").order_by("id")
+        assert list(chain.values_list("account_seq", "balance_after_cents")) == [(1, 1), (2, 3), (3, 6)]
+
+    def test_takes_several_currencies_and_tenants(self) -> None:
+        posting.post_many(
+            book="main",
+            transactions=[
+                factories.NewTransactionFactory.build(currency=currency, tenant_id=tenant_id)
+                for currency in ("USD", "EUR")
+                for tenant_id in ("acme-corp", "globex")
+            ],
+        )
+        assert balances.tenant_balances(tenant_id="globex") == {
+            ("EUR", "accounts_receivable"): 1000,
+            ("USD", "accounts_receivable"): 1000,
+        }
+
+
+class TestFloor:
+    def test_lets_credit_be_spent_to_the_last_cent(self) -> None:
+        post(debit="processor_clearing", credit="prepaid_credit", amount_cents=500)
+        post(debit="prepaid_credit", credit="accounts_receivable", amount_cents=500)
+        assert balance("prepaid_credit", tenant_id="acme-corp") == 0
+
+    @pytest.mark.parametrize("account_type", ["prepaid_credit", "customer_credit"])
+    def test_lets_no_cent_be_spent_that_is_not_there(self, account_type: str) -> None:
+        post(debit="processor_clearing", credit=account_type, amount_cents=500)
+        with pytest.raises(errors.BelowFloor), transaction.atomic():
+            post(debit=account_type, credit="accounts_receivable", amount_cents=501)
+        assert balance(account_type, tenant_id="acme-corp") == 500
+
+    def test_holds_between_the_transactions_of_a_batch(self) -> None:
+        spend = factories.NewTransactionFactory.build(debit="prepaid_credit", credit="accounts_receivable")
+        top_up = factories.NewTransactionFactory.build(debit="processor_clearing", credit="prepaid_credit")
+        with pytest.raises(errors.BelowFloor), transaction.atomic():
+            posting.post_many(book="main", transactions=[spend, top_up])
+        posting.post_many(book="main", transactions=[top_up, spend])
+        assert balance("prepaid_credit", tenant_id="acme-corp") == 0
+
+
+class TestRefusal:
+    @pytest.mark.parametrize(
+        ("change", "error"),
+        [
+            ({"entries": [entry("cash", "debit", 1), entry("cash", "credit", 2)]}, errors.Unbalanced),
+            ({"entries": [entry("cash", "debit", 1), entry("cash", "debit", 1)]}, errors.Unbalanced),
+            ({"entries": [entry("cash", "debit", 1)]}, errors.TooFewEntries),
+            ({"entries": []}, errors.TooFewEntries),
+            ({"amount_cents": 0}, errors.AmountOutOfRange),
+            ({"amount_cents": -5}, errors.AmountOutOfRange),
+            ({"amount_cents": 10**15 + 1}, errors.AmountOutOfRange),
+            ({"amount_cents": 1.0}, errors.AmountOutOfRange),
+            ({"amount_cents": True}, errors.AmountOutOfRange),
+            ({"currency": "usd"}, money.UnknownCurrency),
+            ({"currency": "XXX"}, money.UnknownCurrency),
+            ({"idempotency_key": ""}, errors.MalformedTransaction),
+            ({"idempotency_key": "x" * 256}, errors.MalformedTransaction),
+            ({"reference_id": "nul\x00"}, errors.MalformedTransaction),
+            ({"description": "nul\x00"}, errors.MalformedTransaction),
+            ({"kind": ""}, errors.MalformedTransaction),
+            ({"occurred_at": datetime(2026, 11, 1)}, errors.MalformedTransaction),  # noqa: DTZ001  (the point)
+            (
+                {"entries": [entry("cash", "debit", 1), entry("cash", "both", 1)]},
+                errors.MalformedTransaction,
+            ),
+            (
+                {"entries": [entry("cash", "debit", 1, tenant_id="acme-corp"), entry("cash", "credit", 1)]},
+                errors.WrongScope,
+            ),
+            (
+                {"entries": [entry("cash", "debit", 1), entry("accounts_receivable", "credit", 1, tenant_id="")]},
+                errors.WrongScope,
+            ),
+            (
+                {"entries": [entry("cash", "debit", 1), entry("processor_clearing", "credit", 1, channel="")]},
+                errors.WrongScope,
+            ),
+            (
+                {"entries": [entry("cash", "debit", 1), entry("accounts_receivable", "credit", 1, tenant_id="globex")]},
+                errors.TenantMismatch,
+            ),
+        ],
+    )
+    def test_names_what_is_wrong_and_posts_nothing(self, change: Change, error: type[Exception]) -> None:
+        with CaptureQueriesContext(connection) as captured, pytest.raises(error):
+            post(**change)
+        assert len(captured) == 0
+        assert not models.Transaction.objects.exists()
+
+    def test_names_an_unknown_account_type(self) -> None:
+        unknown = posting.NewEntry(account_type="petty_cash", entry_type="debit", amount_cents=1)
+        with pytest.raises(errors.UnknownAccountType, match="petty_cash"):
+            post(entries=[unknown, entry("cash", "credit", 1)])
+
+    def test_names_an_unknown_book(self) -> None:
+        with pytest.raises(errors.BookNotFound), transaction.atomic():
+            posting.post(book="nowhere", transaction=factories.NewTransactionFactory.build())
+        assert not models.Transaction.objects.exists()
+
+
+class TestFunction:
+    """The database's door alone: whoever calls it past Python gets no further."""
+
+    GOOD: Change = {
+        "transaction_currencies": ["USD"],
+        "account_types": ["accounts_receivable", "deferred_revenue"],
+        "account_currencies": ["USD", "USD"],
+        "account_tenant_ids": ["acme-corp", "acme-corp"],
+        "entry_count": [2],
+        "amount_cents": [100],
+        "entry_transactions": [1, 1],
+        "entry_lines": [1, 2],
+        "entry_accounts": [1, 2],
+        "entry_types": ["debit", "credit"],
+        "entry_amounts": [100, 100],
+    }
+
+    def call(self, change: Change) -> list[Any]:
+        given = {**self.GOOD, **change}
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT * FROM ledger_post_transactions(
+                    'main', '{fact}', ARRAY[sha256('x')], '{kind}', '{acme-corp}',
+                    %(transaction_currencies)s::text[], '{2026-11-01T00:00:00Z}', '{""}', '{""}', '{""}', '{"{}"}',
+                    %(entry_count)s::int[], %(amount_cents)s::bigint[],
+                    %(account_types)s::text[], %(account_currencies)s::text[], %(account_tenant_ids)s::text[],
+                    array_fill(''::text, ARRAY[cardinality(%(account_types)s::text[])]),
+                    %(entry_transactions)s::int[], %(entry_lines)s::int[], %(entry_accounts)s::int[],
+                    %(entry_types)s::text[], %(entry_amounts)s::bigint[])
+                """,
+                given,
+            )
+            rows: list[Any] = cursor.fetchall()
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
+        return rows
+
+    def test_posts(self) -> None:
+        assert len(self.call({})) == 1
+        assert balance("deferred_revenue", tenant_id="acme-corp") == 100
+
+    @pytest.mark.parametrize(
+        ("change", "constraint"),
+        [
+            ({"entry_amounts": [100, 99]}, "ledger_transaction_balances"),
+            ({"entry_types": ["debit", "debit"]}, "ledger_transaction_balances"),
+            ({"amount_cents": [99]}, "ledger_transaction_balances"),
+            ({"entry_amounts": [-100, -100], "amount_cents": [100]}, "ledger_entry_amount_is_in_range"),
+            ({"entry_count": [3]}, "ledger_transaction_is_whole"),
+            ({"entry_lines": [1, 3]}, "ledger_transaction_is_whole"),
+            ({"entry_types": ["debit", "both"]}, "ledger_entry_is_debit_or_credit"),
+            (
+                {
+                    "entry_count": [1],
+                    "entry_transactions": [1],
+                    "entry_lines": [1],
+                    "entry_accounts": [1],
+                    "entry_types": ["debit"],
+                    "entry_amounts": [100],
+                },
+                "ledger_transaction_has_two_entries",
+            ),
+            (
+                {
+                    "entry_transactions": [],
+                    "entry_lines": [],
+                    "entry_accounts": [],
+                    "entry_types": [],
+                    "entry_amounts": [],
+                },
+                "ledger_transaction_has_its_entries",
+            ),
+            # An entry that points to a transaction outside of the call is missed where it belongs.
+            ({"entry_transactions": [1, 2]}, "ledger_transaction_balances"),
+            ({"account_tenant_ids": ["acme-corp", "globex"]}, "ledger_entry_stays_with_its_tenant"),
+            ({"account_currencies": ["USD", "EUR"]}, "ledger_entry_matches_its_account"),
+            ({"transaction_currencies": ["EUR"]}, "ledger_entry_matches_its_account"),
+            ({"account_types": ["petty_cash", "deferred_revenue"]}, "ledger_account_follows_the_chart"),
+            ({"account_tenant_ids": ["", "acme-corp"]}, "ledger_account_stands_in_its_scope"),
+            ({"account_types": ["accounts_receivable", "cash"]}, "ledger_account_stands_in_its_scope"),
+            (
+                {"account_types": ["accounts_receivable", "prepaid_credit"], "entry_types": ["credit", "debit"]},
+                "ledger_balance_not_below_floor",
+            ),
+        ],
+    )
+    def test_refuses(self, change: Change, constraint: str) -> None:
+        with pytest.raises(IntegrityError) as caught, transaction.atomic():
+            self.call(change)
+        assert database.raised_constraint(caught.value) == constraint
+        assert not models.Transaction.objects.exists()
+        assert not models.Entry.objects.exists()
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"entry_accounts": [1, 3]},
+            {"entry_amounts": [100, None]},
+            {"entry_lines": [1]},
+            {"entry_count": [None]},
+            {"transaction_currencies": [None]},
+        ],
+    )
+    def test_refuses_what_is_missing(self, change: Change) -> None:
+        with pytest.raises(IntegrityError) as caught, transaction.atomic():
+            self.call(change)
+        assert isinstance(caught.value.__cause__, psycopg.errors.NotNullViolation)
+
+    def test_takes_an_account_that_is_named_twice(self) -> None:
+        self.call(
+            {
+                "account_types": ["accounts_receivable", "deferred_revenue", "deferred_revenue"],
+                "account_currencies": ["USD"] * 3,
+                "account_tenant_ids": ["acme-corp"] * 3,
+                "entry_count": [3],
+                "entry_transactions": [1, 1, 1],
+                "entry_lines": [1, 2, 3],
+                "entry_accounts": [1, 2, 3],
+                "entry_types": ["debit", "credit", "credit"],
+                "entry_amounts": [100, 40, 60],
+            },
+        )
+        assert balance("deferred_revenue", tenant_id="acme-corp") == 100
