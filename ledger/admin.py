@@ -1,6 +1,6 @@
 """The ledger's screens: to look at, search and filter."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -9,6 +9,9 @@ from django.http import HttpRequest
 from billing_site.kernel import admin as kernel_admin
 from billing_site.kernel import money
 from ledger import balances, models
+
+if TYPE_CHECKING:
+    from django_stubs_ext import WithAnnotations
 
 
 @admin.register(models.Book)
@@ -49,7 +52,7 @@ class AccountAdmin(kernel_admin.ReadOnlyModelAdmin):
         return balances.with_balance(super().get_queryset(request))
 
     @admin.display(description="balance", ordering="balance_cents")
-    def balance(self, account: Any) -> str:
+    def balance(self, account: "WithAnnotations[models.Account, balances.HeldCents]") -> str:
         """Positive on the normal side."""
         return money.format_cents(account.balance_cents, account.currency)
 

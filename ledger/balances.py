@@ -9,13 +9,22 @@ what took effect before it, so that midnight of 1 December is the close of Novem
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from django.db import connection
 from django.db.models import BigIntegerField, Case, F, OuterRef, QuerySet, Subquery, Sum, Value, When
 from django.db.models.functions import Cast, Coalesce
 
 from ledger import chart, models
+
+if TYPE_CHECKING:
+    from django_stubs_ext import WithAnnotations
+
+
+class HeldCents(TypedDict):
+    """What ``with_balance`` adds to an account."""
+
+    balance_cents: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +111,7 @@ def with_balance(
     accounts: QuerySet[models.Account],
     *,
     as_of: datetime | None = None,
-) -> QuerySet[models.Account]:
+) -> "QuerySet[WithAnnotations[models.Account, HeldCents]]":
     """Annotate accounts with ``balance_cents``, in one statement and so of one moment."""
     held = _subtotal(models.Balance.objects.filter(account=OuterRef("pk")), "balance_cents")
     if as_of is None:
