@@ -24,57 +24,12 @@ from invoicing.models.catalog import BillingAnchor, FeeTiming, Interval
 from invoicing.models.invoices import InvoiceStatus, LineKind
 from invoicing.models.subscriptions import SubscriptionStatus
 from invoicing.models.tenants import MAXIMUM_GRACE_HOURS, MAXIMUM_NET_TERMS_DAYS, BillingChannel
-from invoicing.pricing import exact, rating, reading
+from invoicing.pricing import exact, json_schema, rating, reading
 
 _COUNTRY: Final = re.compile(r"[A-Z]{2}", re.ASCII)
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+", re.ASCII)
 _QUANTITY: Final = re.compile(r"[0-9]{1,38}(\.[0-9]{1,12})?", re.ASCII)
 _LARGEST_QUANTITY: Final = 10**38
-
-_DECIMAL_STRING: Final = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]{1,12})?$", "example": "0.0025"}
-_COUNT: Final = {"oneOf": [{"type": "integer", "minimum": 0}, _DECIMAL_STRING]}
-_CENTS: Final = {"type": "integer", "minimum": 0}
-_PRICE_TIER: Final = {
-    "type": "object",
-    "required": ["up_to"],
-    "additionalProperties": False,
-    "properties": {
-        "up_to": {
-            "oneOf": [*_COUNT["oneOf"], {"type": "null"}],
-            "description": "inclusive, strictly rising; null on the last tier alone",
-        },
-        "unit_amount_cents": _DECIMAL_STRING,
-        "flat_amount_cents": _CENTS,
-    },
-}
-_PRICE: Final = {
-    "type": "object",
-    "required": ["meter", "model"],
-    "additionalProperties": False,
-    "properties": {
-        "meter": {"type": "string", "description": "a meter's code, or an event type"},
-        "model": {"type": "string", "enum": ["per_unit", "graduated"]},
-        "unit_amount_cents": {**_DECIMAL_STRING, "description": "per_unit: the price of one unit, in cents"},
-        "included_quantity": {**_COUNT, "description": "per_unit: units that cost nothing; default 0"},
-        "tiers": {"type": "array", "items": _PRICE_TIER, "minItems": 1, "maxItems": 100, "description": "graduated"},
-        "unit_size": {**_COUNT, "description": "raw units in one priced unit; default 1"},
-        "unit_rounding": {"type": "string", "enum": ["up", "down", "nearest", "none"], "default": "none"},
-        "minimum_cents": {"type": ["integer", "null"], "minimum": 0},
-        "maximum_cents": {"type": ["integer", "null"], "minimum": 0},
-    },
-}
-_RATED_TIER: Final = {
-    "type": "object",
-    "required": ["from", "up_to", "quantity", "unit_amount_cents", "flat_amount_cents", "amount_cents"],
-    "properties": {
-        "from": _COUNT,
-        "up_to": {"oneOf": [*_COUNT["oneOf"], {"type": "null"}]},
-        "quantity": _COUNT,
-        "unit_amount_cents": _DECIMAL_STRING,
-        "flat_amount_cents": {"type": "integer"},
-        "amount_cents": {"type": "integer"},
-    },
-}
 
 
 @cache
@@ -117,7 +72,7 @@ class NotYetField(CentsField):
         return value
 
 
-@extend_schema_field(_PRICE)
+@extend_schema_field(json_schema.PRICE)
 class PriceField(serializers.Field[Any, Any, Any, Any]):
     """A price definition; read by ``pricing.definitions``, which knows the rules and tells every fault."""
 
@@ -130,7 +85,7 @@ class PriceField(serializers.Field[Any, Any, Any, Any]):
         return {"meter": value.meter, "model": value.model, **value.definition}
 
 
-@extend_schema_field({"type": "array", "items": _RATED_TIER})
+@extend_schema_field({"type": "array", "items": json_schema.RATED_TIER})
 class RatedTiersField(serializers.Field[Any, Any, Any, Any]):
     """The calculation of a line, slice by slice; quantities count priced units."""
 
@@ -139,7 +94,7 @@ class RatedTiersField(serializers.Field[Any, Any, Any, Any]):
         return [tier.as_json() if isinstance(tier, rating.RatedTier) else tier for tier in value]
 
 
-@extend_schema_field(_COUNT)
+@extend_schema_field(json_schema.COUNT)
 class AnyQuantityField(serializers.Field[Fraction, Any, Any, Any]):
     """A quantity: a JSON integer or a decimal string, not negative."""
 
@@ -379,6 +334,10 @@ class InvoiceSerializer(serializers.Serializer[models.Invoice]):
     lines = LineItemSerializer(many=True)
     metadata = MetadataField()
     created_at = InstantField()
+
+
+class NoBody(StrictSerializer):
+    """A request that says all by its address."""
 
 
 class QuoteRequest(StrictSerializer):

@@ -231,6 +231,7 @@ class FinalizeInvoiceEndpoint(api.Endpoint):
     @idempotency.idempotent
     def post(self, request: Request, invoice_id: str) -> Response:
         """409 with the current state where it is no draft, or where its usage is still being summarised."""
+        self.body(serializers.NoBody)
         _visible_invoice(self, invoice_id)
         finalization.finalize_invoice(invoice_id=invoice_id, now=clock.now())
         return Response(serializers.InvoiceSerializer(_visible_invoice(self, invoice_id)).data)
