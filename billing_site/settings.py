@@ -288,6 +288,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 LANGUAGE_CODE = "en-us"
 USE_I18N = True
+FORMAT_MODULE_PATH = ["billing_site.formats"]
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOG_FORMAT = _choice("LOG_FORMAT", ("json", "console"), default="console" if DEBUG else "json")
