@@ -1,6 +1,6 @@
 """The OpenAPI document: our authentication, problems as the answer to anything refused."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
@@ -49,7 +49,7 @@ class Schema(AutoSchema):
             )
         return parameters
 
-    def _get_response_bodies(self, direction: str = "response") -> Any:
+    def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> Any:
         """The view's own answers, and the problems."""
         bodies = super()._get_response_bodies(direction)
         refusals = dict(self.refusals)
@@ -57,7 +57,10 @@ class Schema(AutoSchema):
             refusals |= {"409": "the state of things does not allow it now", "422": "it contradicts what is stored"}
         for status, description in refusals.items():
             problem = OpenApiResponse(serializers.ProblemSerializer, description=description)
-            bodies.setdefault(status, self._get_response_for_code(problem, status, media_types=[problems.CONTENT_TYPE]))
+            if status not in bodies:
+                bodies[status] = self._get_response_for_code(  # type: ignore[no-untyped-call]
+                    problem, status, media_types=[problems.CONTENT_TYPE]
+                )
         return dict(sorted(bodies.items()))
 
 

@@ -1,6 +1,7 @@
 """Due rows: claimed once, settled while the claim holds, tried again by the policy, quarantined at its end."""
 
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 
 import pytest
 from django.contrib.auth.models import User
@@ -38,6 +39,7 @@ class Chore(DueRow):
     """A due row for these tests alone; its table is made by the fixture."""
 
     name = models.CharField(max_length=20)
+    objects: ClassVar[models.Manager["Chore"]] = models.Manager()
 
     class Meta:
         app_label = "tests"  # no installed app: the model is seen by these tests alone
