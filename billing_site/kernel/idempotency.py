@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from django.db import connection, transaction
 from django.db.models import Q
@@ -62,7 +62,7 @@ def idempotent(handler: V) -> V:
             remember(request, key, response)
             return response
 
-    return _marked(once)
+    return _marked(once, handler)
 
 
 def idempotent_around_calls(handler: V) -> V:
@@ -90,7 +90,7 @@ def idempotent_around_calls(handler: V) -> V:
                 remember(request, key, response)
         return response
 
-    return _marked(once)
+    return _marked(once, handler)
 
 
 def read_key(request: Request) -> str | None:
@@ -172,10 +172,10 @@ def purge(*, now: datetime, slice_size: int = 1000) -> int:
             return forgotten
 
 
-def _marked(once: Callable[..., Response]) -> Any:
-    """Let a test see which handlers take the header."""
+def _marked(once: Callable[..., Response], handler: V) -> V:
+    """Let a test see which handlers take the header; the wrapper has the handler's signature."""
     once.takes_idempotency_key = True  # type: ignore[attr-defined]
-    return once
+    return cast("V", once)
 
 
 def _committed_only_if_successful(response: Response) -> Response:

@@ -19,7 +19,6 @@ from billing_site.kernel import admin as kernel_admin
 from billing_site.kernel import api
 from tests.architecture.test_floors import own_models
 
-
 PLAIN = {("v1/events", "post")}  # what is served by a plain view, for speed
 
 

@@ -76,7 +76,7 @@ class TestClaimDue:
 
     def test_gives_each_row_to_one_of_8_workers(self, chores: type[Chore]) -> None:
         chores.objects.bulk_create([Chore(name=str(n), next_attempt_at=NOW) for n in range(40)])
-        claimed = threads.run_together([lambda: [row.name for row in claim(limit=5)]] * 8)
+        claimed = threads.results(threads.run_together([lambda: [row.name for row in claim(limit=5)]] * 8))
         names = [name for batch in claimed for name in batch]
         assert len(names) == len(set(names))
         while batch := claim():
