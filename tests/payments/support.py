@@ -1,6 +1,13 @@
 """What tests of payments ask of the books."""
 
+import json
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import stripe as sdk
+from django.test import Client
 
 from billing_site.kernel.models import OutboxMessage
 from invoicing.models import Invoice
@@ -60,3 +67,24 @@ def assert_paid_once(invoice: Invoice, stripe: launch.StandIn) -> None:
     assert (receivable(invoice), clearing()) == (0, invoice.total_cents)
     assert OutboxMessage.objects.filter(topic="invoice.paid", reference_id=invoice.pk).count() == 1
     assert collecting(invoice).status == CollectionStatus.SETTLED
+
+
+def sign(body: bytes, secret: str, *, seconds: int = 0) -> str:
+    """A ``Stripe-Signature`` made ``seconds`` from now."""
+    stamp = int(time.time()) + seconds
+    return str(sdk.WebhookSignature.generate_signature_header(body.decode(), secret, stamp))
+
+
+def events_of(stripe: launch.StandIn, *types: str) -> list[dict[str, Any]]:
+    """The stand-in's events of these types, oldest first."""
+    found = [event for event in stripe.get("/v1/events?limit=100")["data"] if not types or event["type"] in types]
+    return found[::-1]
+
+
+def deliver(event: Mapping[str, Any] | bytes, stripe: launch.StandIn, **headers: str) -> Any:
+    """Send an event to the service as Stripe would; answers the response."""
+    body = event if isinstance(event, bytes) else json.dumps(event, indent=2).encode()
+    headers = {"Stripe-Signature": sign(body, stripe.webhook_secret), **headers}
+    return Client(raise_request_exception=False).post(
+        "/webhooks/stripe", body, content_type="application/json", headers=headers
+    )
