@@ -14,6 +14,7 @@ from tests.support import service_processes
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]
 
 VICTIMS = ("web", "worker", "postgres")
+MOST_KILLS = 15
 
 
 def undisturbed(var: Path) -> dict[str, object]:
@@ -28,11 +29,12 @@ def disturbed(var: Path, *, seed: int) -> tuple[dict[str, object], dict[str, int
     killed = dict.fromkeys(VICTIMS, 0)
     with service_processes.started("demo", "--until-ready", "--json", var=var) as demo:
         while demo.process.poll() is None:
-            time.sleep(chance.uniform(0.2, 2.0))
+            time.sleep(chance.uniform(0.5, 3.5))
             # Each in turn, so that a short run meets all of them; the moment is what chance decides.
             victim = min(VICTIMS, key=lambda name: (killed[name], name))
             killed[victim] += bool(demo.kill(victim))
-            if sum(killed.values()) >= 12:
+            # Spread over the whole run, billing and payments too; and then it may end.
+            if sum(killed.values()) >= MOST_KILLS:
                 demo.process.wait(300)
     return outcome(demo), killed
 
