@@ -45,9 +45,11 @@ def celery(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def missed_for_two_days(path: Path) -> None:
     """Beat's own memory, as it is when beat was down for two days."""
+    app.finalize()
     scheduler = PersistentScheduler(app, schedule_filename=str(path))
+    assert set(schedule.entries()) <= set(scheduler.schedule)
     for entry in scheduler.schedule.values():
-        entry.last_run_at -= timedelta(days=2)
+        entry.last_run_at = app.now() - timedelta(days=2)
     scheduler.close()
 
 
