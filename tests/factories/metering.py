@@ -68,14 +68,14 @@ class DeadLetterFactory(factory.django.DjangoModelFactory[models.DeadLetter]):
     last_seen_at = NOW
 
 
-def ingest(*events: schemas.EventIn, now: datetime = NOW, **options: Any) -> ingestion.IngestReport:
+def ingest(*events: schemas.EventIn | schemas.Refusal, now: datetime = NOW, **options: Any) -> ingestion.IngestReport:
     """Take these events in."""
     return ingestion.ingest(events=events, now=now, **options)
 
 
 def ingest_many(count: int, *, now: datetime = NOW, **values: Any) -> Sequence[schemas.EventIn]:
     """Take in ``count`` events with these values; the events."""
-    events = EventInFactory.build_batch(count, **values)
+    events: list[schemas.EventIn] = EventInFactory.build_batch(count, **values)
     report = ingestion.ingest(events=events, now=now)
     assert report.accepted == count, report
     return events

@@ -42,7 +42,7 @@ class TestIngest:
             event(idempotency_key=f"k{n}", tenant_id=f"t{n % 7}", event_timestamp=NOW - timedelta(hours=n % 50))
             for n in range(count)
         ]
-        shuffled = [random.Random(seed).sample(sent, count) for seed in range(WRITERS)]
+        shuffled = [random.Random(seed).sample(sent, count) for seed in range(WRITERS)]  # noqa: S311
         reports = [one for many in together([partial(send, events) for events in shuffled]) for one in many]
         assert sum(report.accepted for report in reports) == count
         assert sum(report.duplicates for report in reports) == count * (WRITERS - 1)
@@ -123,7 +123,7 @@ class TestAggregateUsage:
     def test_counts_an_event_that_commits_while_its_window_is_recomputed(self, owner_cursor: psycopg.Cursor) -> None:
         """The late commit has a touched row of its own, so the window is done again."""
         factories.ingest_many(1, quantity=10)
-        window = {"tenant_id": "acme-corp", "period_start": NOW - timedelta(hours=1), "period_end": NOW}
+        window: dict[str, Any] = {"tenant_id": "acme-corp", "period_start": NOW - timedelta(hours=1), "period_end": NOW}
 
         def commit_late() -> None:
             with transaction.atomic():
@@ -168,7 +168,7 @@ class TestAggregateUsage:
 class TestFreshAsOf:
     def test_is_never_a_lie(self) -> None:
         """Whatever was accepted before the moment that is told is counted in the rows that come with it."""
-        period = {"period_from": NOW - timedelta(hours=1), "period_to": NOW}
+        period: dict[str, Any] = {"period_from": NOW - timedelta(hours=1), "period_to": NOW}
         accepted: list[tuple[datetime, int]] = []
 
         def database_time() -> datetime:

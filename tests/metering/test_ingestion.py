@@ -159,7 +159,7 @@ class TestIngest:
     def test_is_undone_with_the_callers_transaction(self) -> None:
         sent = event()
 
-        class Abandoned(Exception):  # noqa: N818
+        class Abandoned(Exception):
             pass
 
         def abandon() -> None:

@@ -112,7 +112,8 @@ class TestMakePartition:
             ((index,),) = cursor.fetchall()
             assert "(event_hour, series_id) INCLUDE (quantity)" in index
             cursor.execute(
-                "SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'metering_event_2031_02'::regclass ORDER BY 1",
+                "SELECT tgname, tgenabled FROM pg_trigger"
+                " WHERE tgrelid = 'metering_event_2031_02'::regclass ORDER BY tgname",
             )
             assert cursor.fetchall() == [
                 ("metering_event_is_append_only", "A"),

@@ -14,7 +14,7 @@ NOW = factories.NOW
 event = factories.EventInFactory.build
 
 
-def judge(*events: schemas.EventIn, backfill: bool = False, only_tenant_id: str | None = None) -> rules.Judged:  # noqa: FBT001, FBT002
+def judge(*events: schemas.EventIn, backfill: bool = False, only_tenant_id: str | None = None) -> rules.Judged:
     return rules.judge(events, now=NOW, allow_backfill=backfill, only_tenant_id=only_tenant_id)
 
 
