@@ -26,7 +26,7 @@ class Screen:
     @contextmanager
     def progress(self, text: str, *, total: int) -> Iterator[Callable[[], None]]:
         """Show how far a step of many parts is; call what is handed out after each part."""
-        with Progress(console=self._progress, transient=True) as bar:
+        with Progress(console=self._progress, transient=True, disable=not self._progress.is_terminal) as bar:
             task = bar.add_task(text, total=total)
             yield lambda: bar.advance(task)
         self._done(text)
