@@ -123,15 +123,16 @@ def prepare(*, folder: Path, bin_folder: Path, settings: Mapping[str, str] | Non
         PostgresError: initdb failed, or another version made the data.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    home = folder if _user() is None or _is_reachable(folder) else _reachable_folder(folder)
-    data_folder = home / "data"
     version = _major_version(bin_folder)
     made_by = folder / "version"  # written last, so that a half-made cluster is not taken for one
-    if not made_by.exists():
+    before = made_by.read_text(encoding="ascii").strip() if made_by.exists() else ""
+    if before not in ("", version):
+        raise PostgresError(f"{folder} was made by PostgreSQL {before} and cannot be served by {version}; reset it")
+    home = folder if _user() is None or _is_reachable(folder) else _reachable_folder(folder)
+    data_folder = home / "data"
+    if not before:
         _initdb(bin_folder=bin_folder, data_folder=data_folder)
         made_by.write_text(f"{version}\n", encoding="ascii")
-    elif (before := made_by.read_text(encoding="ascii").strip()) != version:
-        raise PostgresError(f"{folder} was made by PostgreSQL {before} and cannot be served by {version}; reset it")
     port = _running_port(data_folder) or ports.remembered(folder / "port")
     return Cluster(bin_folder=bin_folder, data_folder=data_folder, port=port, settings=settings or {})
 

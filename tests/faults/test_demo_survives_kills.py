@@ -40,8 +40,8 @@ def disturbed(var: Path, *, seed: int) -> tuple[dict[str, object], dict[str, int
 
 
 def outcome(demo: service_processes.Service) -> dict[str, object]:
-    assert demo.process.returncode == 0, demo.errors()
     postgres.remove(demo.var.path / "postgres")
+    assert demo.process.returncode == 0, demo.errors()
     lines = (demo.var.path / "stdout").read_text(encoding="utf-8").splitlines()
     return dict(json.loads(lines[-1]))
 
