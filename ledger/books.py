@@ -1,7 +1,10 @@
 """Books: one set of accounts for each legal entity."""
 
+import re
+
 from django.db import connection
 
+from billing_site.kernel import fields
 from ledger import errors, models
 
 
@@ -12,9 +15,11 @@ def open_book(*, code: str, name: str) -> models.Book:
     Idempotency: by ``code``; the first name stays. Needs no open transaction.
 
     Raises:
-        MalformedTransaction: the code is no code.
+        InvalidBookCode: the code is no code.
     """
-    with connection.cursor() as cursor:
+    if not re.fullmatch(fields.CODE_PATTERN, code):
+        raise errors.InvalidBookCode(f"a book's code is 1 to 64 of letters, digits and ._:-, not {code!r}")
+    with errors.translated(), connection.cursor() as cursor:
         cursor.execute("SELECT public.ledger_open_book(%s, %s)", [code, name])
     return get_book(code)
 

@@ -97,6 +97,13 @@ class BalanceBroken(errors.Conflict):
     title = "Balance would break"
 
 
+class InvalidBookCode(errors.Invalid):
+    """A book's code is 1 to 64 of letters, digits and ``._:-``."""
+
+    code = "invalid_book_code"
+    title = "Invalid book code"
+
+
 class BookNotFound(errors.NotFound):
     """There is no such book."""
 
@@ -142,6 +149,7 @@ RULES: Final[Mapping[str, type[errors.DomainError]]] = {
     "ledger_account_stands_in_its_scope": WrongScope,
     "ledger_account_currency_is_a_code": MalformedTransaction,
     "ledger_account_has_a_book": BookNotFound,
+    "ledger_book_has_a_code": InvalidBookCode,
     "ledger_history_is_append_only": AppendOnly,
 }
 

@@ -32,7 +32,12 @@ class Book(models.Model):
     class Meta:
         db_table = "ledger_book"
         ordering = ["code"]
-        constraints = [models.CheckConstraint(name="ledger_book_has_a_code", condition=~Q(code=""))]
+        constraints = [
+            models.CheckConstraint(
+                name="ledger_book_has_a_code",
+                condition=Q(code__regex=f"^{fields.CODE_PATTERN}$"),
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.code

@@ -5,6 +5,7 @@ A key that is bound to a tenant sees that tenant's accounts, and the transaction
 entries. What belongs to the book as a whole, the trial balance above all, is refused to it.
 """
 
+from django.db.models import Prefetch
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -71,7 +72,7 @@ class EntryList(api.ListEndpoint):
     """Entries, newest first; of one account they are its statement."""
 
     scopes = _READ
-    queryset = models.Entry.objects.select_related("account", "transaction")
+    queryset = models.Entry.objects.prefetch_related("account", "transaction")  # a join may be planned before the limit
     serializer_class = serializers.EntrySerializer
     filterset_class = filters.EntryFilter
 
@@ -99,9 +100,9 @@ class TransactionDetail(api.Endpoint):
     def get(self, request: Request, public_id: str) -> Response:
         """Another tenant's is not found."""
         self.query()
-        found = (
-            self.restrict(models.Transaction.objects.all()).filter(pk=ids.decode_serial("txn", public_id) or 0).first()
-        )
+        lines = models.Entry.objects.order_by("line_no").prefetch_related("account")
+        visible = self.restrict(models.Transaction.objects.prefetch_related(Prefetch("entries", lines)))
+        found = visible.filter(pk=ids.decode_serial("txn", public_id) or 0).first()
         if found is None:
             raise ledger_errors.TransactionNotFound(f"no transaction {public_id!r}")
         return Response(serializers.TransactionDetailSerializer(found, context={"view": self}).data)

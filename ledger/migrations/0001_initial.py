@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
                 "ordering": ["code"],
                 "constraints": [
                     models.CheckConstraint(
-                        condition=models.Q(("code", ""), _negated=True), name="ledger_book_has_a_code"
+                        condition=models.Q(("code__regex", "^[A-Za-z0-9._:-]{1,64}$")), name="ledger_book_has_a_code"
                     )
                 ],
             },

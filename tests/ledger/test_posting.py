@@ -397,8 +397,8 @@ class TestFunction:
                 },
                 "ledger_transaction_has_its_entries",
             ),
-            # An entry that points to a transaction outside of the call is missed where it belongs.
-            ({"entry_transactions": [1, 2]}, "ledger_transaction_balances"),
+            ({"entry_transactions": [1, 2]}, "ledger_entry_points_into_its_batch"),
+            ({"entry_transactions": [1, None]}, "ledger_entry_points_into_its_batch"),
             ({"account_tenant_ids": ["acme-corp", "globex"]}, "ledger_entry_stays_with_its_tenant"),
             ({"account_currencies": ["USD", "EUR"]}, "ledger_entry_matches_its_account"),
             ({"transaction_currencies": ["EUR"]}, "ledger_entry_matches_its_account"),

@@ -51,6 +51,16 @@ DECLARE
     opening_seqs bigint[];
     written bigint;
 BEGIN
+    -- Such an entry would be passed over in silence below.
+    IF EXISTS (
+        SELECT FROM unnest(p_entry_transactions) AS entry (transaction)
+         WHERE (entry.transaction BETWEEN 1 AND cardinality(p_idempotency_keys)) IS NOT TRUE
+    ) THEN
+        RAISE EXCEPTION 'an entry points to no transaction of this call'
+            USING ERRCODE = '23514', SCHEMA = 'public', TABLE = 'ledger_entry',
+                  CONSTRAINT = 'ledger_entry_points_into_its_batch';
+    END IF;
+
     -- Claim the keys. Whoever writes the same key at this moment is waited for; a key that is there already stays as
     -- it is. Of one key given twice in a call, the first counts.
     given_ids := ARRAY(
