@@ -1,6 +1,7 @@
 """Writers, makers of months and aggregators at the same time, on real connections with real commits."""
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -8,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 
 from metering import aggregation, ingestion, models, partitions, schemas, usage
 from tests.factories import metering as factories
@@ -104,6 +105,45 @@ class TestIngest:
         send([event(tenant_id="ghost")])
         names = dict(models.Series.objects.values_list("pk", "tenant_id"))
         assert sorted(names[stored.series_id] for stored in models.Event.objects.all()) == ["ghost", "real"]
+
+
+class TestKeyAndEvent:
+    """They live or die together: a key without its event would refuse the event for ever."""
+
+    def test_are_both_gone_when_the_event_cannot_be_written(self, owner_cursor: psycopg.Cursor) -> None:
+        owner_cursor.execute("ALTER TABLE metering_event ADD CONSTRAINT unlucky CHECK (quantity <> 13) NOT VALID")
+        sent = event(quantity=13)
+        with pytest.raises(IntegrityError, match="unlucky"):
+            send([sent, event()])
+        assert not models.EventKey.objects.exists()
+        owner_cursor.execute("ALTER TABLE metering_event DROP CONSTRAINT unlucky")
+        assert send([sent])[0].accepted == 1
+
+    def test_are_both_gone_when_the_connection_dies_between(self, superuser_cursor: psycopg.Cursor) -> None:
+        send([event()])  # makes month and series, so that the next writer waits nowhere before its events
+        sent = event()
+
+        def die() -> None:
+            with pytest.raises(OperationalError):
+                send([sent])
+
+        def kill() -> None:
+            give_up_at = time.monotonic() + 20
+            while time.monotonic() < give_up_at:
+                superuser_cursor.execute("SELECT pg_stat_clear_snapshot()")
+                superuser_cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                    " AND query LIKE 'COPY metering_event%' AND datname = current_database()",
+                )
+                if superuser_cursor.fetchall():
+                    break
+                time.sleep(0.01)
+            superuser_cursor.execute("COMMIT")
+
+        superuser_cursor.execute("BEGIN; LOCK TABLE metering_event IN EXCLUSIVE MODE")
+        together([die, kill])
+        assert models.EventKey.objects.count() == models.Event.objects.count() == 1
+        assert send([sent])[0].accepted == 1
 
 
 class TestMakePartition:

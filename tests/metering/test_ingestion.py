@@ -4,9 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 
-from metering import hours, ingestion, models, schemas
+from metering import hours, models, schemas
 from tests.factories import metering as factories
 
 pytestmark = pytest.mark.django_db
@@ -170,20 +170,6 @@ class TestIngest:
             abandon()
         assert set(stored().values()) == {0}
         assert ingest(sent).accepted == 1
-
-    def test_leaves_neither_key_nor_event_when_the_write_fails_between(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        sent = event()
-
-        def fail(*args: object) -> None:
-            raise IntegrityError
-
-        with monkeypatch.context() as patch:
-            patch.setattr(ingestion, "_copy_events", fail)
-            with pytest.raises(IntegrityError):
-                ingest(sent)
-        assert set(stored().values()) == {0}
-        report = ingest(sent)
-        assert (report.accepted, report.duplicates) == (1, 0)
 
     def test_does_nothing_for_no_events(self) -> None:
         assert ingest().accepted == 0
