@@ -42,7 +42,7 @@ def pointers(response: Any) -> set[str]:
 
 def nothing_stored() -> bool:
     tables = (Payment, PaymentAttempt, PaymentMethod, ProviderMessage, Collection)
-    return not received() and not any(table.objects.exists() for table in tables)  # type: ignore[attr-defined]
+    return not received() and not any(table.objects.exists() for table in tables)
 
 
 class TestPayments:

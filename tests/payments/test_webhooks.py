@@ -236,7 +236,7 @@ class TestProcessWebhooks:
                 "currency": "usd",
                 "payment_method": "pm_card_visa",
                 "confirm": True,
-                "payment_method_types": ["card"],
+                "allowed_payment_method_types": ["card"],
                 "metadata": metadata,
             }
         )

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import requests
 import stripe as sdk
+from stripe import params
 
-from tests.stand_ins.stripe import launch
+from tests.stand_ins.stripe import launch, routes
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -95,6 +96,25 @@ class TestParameters:
             drive(stripe).v1.customers.retrieve("cus_none")
         assert (refused.value.http_status, refused.value.code) == (404, "resource_missing")
         assert post(stripe, "/v1/no_such_thing", "").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "documented"),
+    [
+        ("POST", "/v1/customers", params.CustomerCreateParams),
+        ("POST", "/v1/customers/{id}", params.CustomerUpdateParams),
+        ("POST", "/v1/payment_intents", params.PaymentIntentCreateParams),
+        ("POST", "/v1/payment_intents/{id}/confirm", params.PaymentIntentConfirmParams),
+        ("GET", "/v1/payment_intents", params.PaymentIntentListParams),
+        ("POST", "/v1/payment_methods/{id}/attach", params.PaymentMethodAttachParams),
+        ("GET", "/v1/payment_methods", params.PaymentMethodListParams),
+        ("GET", "/v1/customers/{id}/payment_methods", params.CustomerPaymentMethodListParams),
+        ("GET", "/v1/events", params.EventListParams),
+    ],
+)
+def test_it_takes_no_parameter_that_stripes_library_does_not_know(method: str, path: str, documented: type) -> None:
+    endpoint = next(one for one in routes.ENDPOINTS if (one.method, one.path) == (method, path))
+    assert set(endpoint.members) <= set(documented.__annotations__)
 
 
 class TestIdempotency:

@@ -37,7 +37,8 @@ def create(call: Call) -> Object:
         "metadata": given.get("metadata") or {},
         "next_action": None,
         "payment_method": None,
-        "payment_method_types": given.get("payment_method_types") or ["card"],
+        "allowed_payment_method_types": given.get("allowed_payment_method_types"),
+        "payment_method_types": ["card"],
         "processing": None,
         "receipt_email": None,
         "setup_future_usage": None,
@@ -124,12 +125,12 @@ def _check_create(call: Call) -> None:
 
 def _stays_here(given: Any) -> bool:
     automatic = given.get("automatic_payment_methods") or {}
-    named = given.get("payment_method_types") or given.get("return_url")
+    named = given.get("allowed_payment_method_types") or given.get("return_url")
     return bool(named or automatic.get("allow_redirects") == "never")
 
 
 def _automatic(given: Any) -> Object | None:
-    if given.get("payment_method_types"):
+    if given.get("allowed_payment_method_types"):
         return None
     return {"allow_redirects": "always", "enabled": True, **(given.get("automatic_payment_methods") or {})}
 
@@ -236,7 +237,7 @@ _CREATE: Mapping[str, Check] = {
     "customer": parameters.Text(),
     "description": parameters.Text(1000),
     "metadata": parameters.Metadata(),
-    "payment_method_types": parameters.Texts(words=("card",)),
+    "allowed_payment_method_types": parameters.Texts(words=("card",)),
 }
 _LIST: Mapping[str, Check] = {**parameters.PAGE, "customer": parameters.Text(), "created": parameters.Timestamps()}
 
