@@ -139,7 +139,8 @@ class StripeChannel:
             for intent in self._client.v1.payment_intents.list(parameters).auto_paging_iter():
                 outcome = self._as_outcome(intent)
                 if outcome.attempt_id == request.attempt_id:
-                    return outcome
+                    # One that was never confirmed has charged nobody; the same key confirms it.
+                    return None if outcome.status == "unknown" else outcome
         except sdk.InvalidRequestError as error:
             if error.code == "resource_missing":
                 return None
@@ -195,7 +196,6 @@ class StripeChannel:
         if intent.status == "canceled":
             return base.ChargeOutcome(status="failed", code="canceled", retryable=True, **told)
         if intent.last_payment_error is None:
-            # Made and never confirmed: nothing was charged yet, and the same key confirms it.
             return base.ChargeOutcome(status="unknown", code=intent.status, **told)
         return _declined(intent.last_payment_error, told)
 

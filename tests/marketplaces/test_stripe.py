@@ -10,6 +10,7 @@ from marketplaces import errors
 from marketplaces.channels import base
 from marketplaces.channels.stripe import API_VERSION, StripeChannel
 from tests.stand_ins.stripe import launch
+from tests.stand_ins.test_stripe import drive
 
 CREATE = ("POST", "/v1/payment_intents")
 
@@ -235,6 +236,19 @@ class TestFindCharge:
         found = channel.find_charge(request_)
         assert found is not None
         assert found.status == "unknown"
+
+    def test_it_leaves_one_that_was_never_confirmed_to_be_sent_again(
+        self, channel: StripeChannel, stripe: launch.StandIn, request_: base.ChargeRequest
+    ) -> None:
+        drive(stripe).v1.payment_intents.create(
+            {
+                "amount": 5787,
+                "currency": "usd",
+                "customer": request_.customer.external_id,
+                "metadata": {"attempt_id": "pat_1", "environment": "test"},
+            }
+        )
+        assert channel.find_charge(request_) is None
 
     def test_it_leaves_another_installations_charge_alone(
         self, channel: StripeChannel, stripe: launch.StandIn, request_: base.ChargeRequest
