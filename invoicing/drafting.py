@@ -148,8 +148,11 @@ def _list_drafts_in_grace(now: datetime) -> list[str]:
 
 def _draft_due_boundaries(subscription_id: str, *, now: datetime, failures: list[sweeps.Failure]) -> Iterator[Step]:
     """Catch a subscription up, boundary by boundary, each committed for itself."""
-    work = partial(draft_next_boundary, subscription_id=subscription_id, now=now)
-    while (step := sweeps.attempt(subscription_id, work, failures)) is not None:
+    while True:
+        work = partial(draft_next_boundary, subscription_id=subscription_id, now=now)
+        step: Step | None = sweeps.attempt(subscription_id, work, failures)
+        if step is None:
+            return
         yield step
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from django.db import DatabaseError
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import DatabaseError, InterfaceError, connection
 
 from billing_site.kernel import database, errors
 
@@ -32,13 +33,18 @@ def attempt(row_id: str, work: Callable[[], T | None], failures: list[Failure]) 
     Work one row in a transaction of its own; a failure is logged, noted in ``failures``, and answered with None.
 
     Any exception is caught, because a fault of ours that one tenant's data brings to light must not keep the others
-    from their invoices.
+    from their invoices. Two are no tenant's doing and end the sweep: the database is gone, or the time is up. The next
+    sweep goes on where this one stopped.
     """
     try:
         return database.retrying(work)
     except errors.DomainError as error:
         failures.append(Failure(id=row_id, code=error.code, detail=error.detail))
-    except DatabaseError as error:
+    except SoftTimeLimitExceeded:
+        raise
+    except (DatabaseError, InterfaceError) as error:
+        if not connection.is_usable():
+            raise
         log.exception("%s: refused by the database", row_id)
         code = database.raised_constraint(error) or "database_error"
         failures.append(Failure(id=row_id, code=code, detail=str(error).strip()))

@@ -1,9 +1,15 @@
 """Who may ask: DRF's authentication, permission and parser classes, apart from views so that settings can name them."""
 
+import json
+import re
+from typing import Any, Final
+
 from rest_framework import authentication, exceptions, parsers, permissions
 from rest_framework.request import Request
 
 from billing_site.kernel import errors, keys, models
+
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Principal:
@@ -57,6 +63,32 @@ class HasScope(permissions.BasePermission):
 
 
 class JsonParser(parsers.JSONParser):
-    """JSON in UTF-8, without NaN and Infinity, and with each name once."""
+    """
+    JSON in UTF-8, without NaN and Infinity, with each name once, and of text that UTF-8 can write.
 
-    strict = True
+    A surrogate without its pair may be escaped in JSON, but no database holds it.
+    """
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        """The value; raises a 400 that says why there is none."""
+        try:
+            text = stream.read().decode()
+            value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_with_each_name_once)
+            if _SURROGATE.search(text):
+                json.dumps(value, ensure_ascii=False).encode()
+        except (ValueError, RecursionError) as error:
+            raise exceptions.ParseError(f"the body is no JSON that is taken here: {error}"[:300]) from error
+        return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _with_each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in document:
+            raise ValueError(f"the name {name!r} is given twice")
+        document[name] = value
+    return document

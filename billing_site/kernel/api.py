@@ -35,6 +35,12 @@ class Endpoint(views.APIView):
     scopes: ClassVar[Mapping[str, str]] = {"GET": "billing:read", "POST": "billing:write", "PATCH": "billing:write"}
     http_method_names = ["get", "post", "patch", "delete", "head"]
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Who asks, and whether the address can name anything: no database holds a null character."""
+        super().initial(request, *args, **kwargs)
+        if any("\x00" in str(value) for value in kwargs.values()):
+            raise errors.NotFound("there is nothing with a null character in its name")
+
     def bound_tenant_id(self) -> str | None:
         """The tenant that the key is bound to, or None."""
         return access.key_of(self.request).tenant_id or None

@@ -166,7 +166,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "invoicing_price",
-                "ordering": ["plan_version", "position"],
+                "ordering": ["plan_version_id", "position"],
             },
         ),
         migrations.CreateModel(
@@ -223,7 +223,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "invoicing_line_item",
-                "ordering": ["invoice", "position"],
+                "ordering": ["invoice_id", "position"],
             },
         ),
         migrations.CreateModel(

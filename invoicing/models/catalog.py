@@ -111,7 +111,7 @@ class Price(models.Model):
 
     class Meta:
         db_table = "invoicing_price"
-        ordering = ["plan_version", "position"]
+        ordering = ["plan_version_id", "position"]
         constraints = [
             models.UniqueConstraint(fields=["plan_version", "position"], name="invoicing_price_has_one_place"),
             models.CheckConstraint(name="invoicing_price_names_a_meter", condition=~Q(meter="")),

@@ -186,7 +186,7 @@ class LineItem(models.Model):
 
     class Meta:
         db_table = "invoicing_line_item"
-        ordering = ["invoice", "position"]
+        ordering = ["invoice_id", "position"]
         constraints = [
             models.UniqueConstraint(fields=["invoice", "position"], name="invoicing_line_item_has_one_place"),
             models.CheckConstraint(name="invoicing_line_item_kind_is_known", condition=Q(kind__in=LineKind.values)),

@@ -34,7 +34,7 @@ class TestGenerateInvoices:
         assert (invoice.status, invoice.total_cents, invoice.amount_due_cents) == ("draft", 42, 42)
         assert (invoice.period_start, invoice.period_end) == (NOVEMBER, DECEMBER)
         assert invoice.finalizes_at == DECEMBER + timedelta(hours=48)
-        assert (line.kind, line.meter, line.quantity, line.amount_cents) == ("usage", "api_call", 42, 42)
+        assert (line.kind, line.meter, int(line.quantity), line.amount_cents) == ("usage", "api_call", 42, 42)
         assert Subscription.objects.get(pk=subscription.pk).next_boundary_at == _utc("2027-01-01")
 
     def test_makes_no_invoice_at_the_start_of_a_plan_without_fee(self) -> None:

@@ -27,7 +27,7 @@ def _balance(account_type: str, tenant: Tenant | None = None) -> int:
 
 def _drafted_usage(quantity: int = 42) -> Tenant:
     """A tenant with a draft over its usage of November, a cent a call."""
-    tenant = factories.TenantFactory.create(net_terms_days=14)
+    tenant: Tenant = factories.TenantFactory.create(net_terms_days=14)
     factories.subscribe(tenant, factories.make_plan(factories.PER_CALL))
     if quantity:
         usage.use(tenant.id, "api_call", quantity, NOVEMBER)
@@ -212,7 +212,7 @@ class TestFinalizersAtOnce:
         assert [report for report in reports if isinstance(report, BaseException)] == []
         assert sum(report.finalized for report in reports if not isinstance(report, BaseException)) == 40
         assert sum(report.failed for report in reports if not isinstance(report, BaseException)) == 0
-        numbers = sorted(Invoice.objects.values_list("number", flat=True))
+        numbers = sorted(map(str, Invoice.objects.values_list("number", flat=True)))
         assert numbers == [f"INV-2026-{number:06d}" for number in range(1, 41)]
         assert Transaction.objects.count() == 40
         assert _balance("deferred_revenue", Invoice.objects.first().tenant) == 1000  # type: ignore[union-attr]

@@ -10,7 +10,7 @@ from tests.factories import invoicing as factories
 from tests.factories.invoicing import DECEMBER, NOVEMBER
 
 
-def _refusal(statement: str, *arguments: object) -> str | None:
+def _refusal(statement: str, *arguments: str | None) -> str | None:
     """The constraint that refused the service's own statement."""
     with pytest.raises(IntegrityError) as refused, transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement, arguments)
