@@ -19,7 +19,7 @@ QUICK_BEAT = {"BEAT_AGGREGATE_SECONDS": "2", "BEAT_BILLING_SECONDS": "5", "BEAT_
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    built = argparse.ArgumentParser(prog="bin/demo", description=__doc__)
+    built = argparse.ArgumentParser(prog="bin/demo", description="The service with two months of usage in it.")
     built.add_argument("--reset", action="store_true", help="stop a running demo and delete what it stored, then begin")
     built.add_argument("--port", type=int, help=f"port of the service (default {services.USUAL_PORT}, else a free one)")
     built.add_argument("--until-ready", action="store_true", help="stop when everything is paid, instead of staying")

@@ -14,7 +14,7 @@ REFUSALS = (state.AlreadyRunning, processes.StartFailed, postgres.PostgresError,
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    built = argparse.ArgumentParser(prog="manage.py up", description=__doc__)
+    built = argparse.ArgumentParser(prog="manage.py up", description="The whole service on this machine, until Ctrl-C.")
     built.add_argument(
         "--port", type=int, help=f"port of the web process (default {services.USUAL_PORT}, else a free one)"
     )

@@ -42,8 +42,7 @@ def disturbed(var: Path, *, seed: int) -> tuple[dict[str, object], dict[str, int
 def outcome(demo: service_processes.Service) -> dict[str, object]:
     postgres.remove(demo.var.path / "postgres")
     assert demo.process.returncode == 0, demo.errors()
-    lines = (demo.var.path / "stdout").read_text(encoding="utf-8").splitlines()
-    return dict(json.loads(lines[-1]))
+    return dict(json.loads(demo.output().splitlines()[-1]))
 
 
 def totals(result: Mapping[str, object]) -> dict[str, object]:

@@ -16,9 +16,10 @@ from tests.support import services, waiting
 class Service:
     """A supervisor that was started, and its children."""
 
-    def __init__(self, process: subprocess.Popen[str], var: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], var: Path, name: str) -> None:
         self.process = process
         self.var = state.VarFolder(path=var)
+        self._name = name
 
     def published(self) -> dict[str, object]:
         """What ``services.json`` says now."""
@@ -46,16 +47,27 @@ class Service:
 
     def errors(self) -> str:
         """What the supervisor told the person at the terminal."""
-        return (self.var.path / "stderr").read_text(encoding="utf-8")
+        return (self.var.path / f"{self._name}.stderr").read_text(encoding="utf-8")
+
+    def output(self) -> str:
+        """What it printed."""
+        return (self.var.path / f"{self._name}.stdout").read_text(encoding="utf-8")
 
 
 @contextmanager
-def started(command: str, *options: str, var: Path, port: int | None = None, **environment: str) -> Iterator[Service]:
+def started(
+    command: str,
+    *options: str,
+    var: Path,
+    port: int | None = None,
+    name: str = "first",
+    **environment: str,
+) -> Iterator[Service]:
     """``manage.py up`` or ``demo`` as a child; stopped, if it still runs, when the block ends."""
     var.mkdir(exist_ok=True)
     chosen = port or ports.find_free()
     program = [sys.executable, str(services.ROOT / "manage.py"), command, "--port", str(chosen), *options]
-    with (var / "stderr").open("w") as errors, (var / "stdout").open("w") as output:
+    with (var / f"{name}.stderr").open("w") as errors, (var / f"{name}.stdout").open("w") as output:
         process = subprocess.Popen(
             program,
             env=services.bare_environment(BILLING_VAR=str(var), **environment),
@@ -65,7 +77,7 @@ def started(command: str, *options: str, var: Path, port: int | None = None, **e
             text=True,
         )
     try:
-        yield Service(process, var)
+        yield Service(process, var, name)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
