@@ -31,7 +31,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[service_processes.S
 def is_ready(service: service_processes.Service) -> bool:
     try:
         with urllib.request.urlopen(f"{service.published()['base_url']}/readyz", timeout=2) as response:
-            return response.status == 200
+            return int(response.status) == 200
     except (urllib.error.URLError, OSError):
         return False
 
