@@ -42,7 +42,7 @@ def web(committed_db: str) -> Iterator[str]:
     def answers() -> bool:
         try:
             return requests.get(f"http://{address}/healthz", timeout=5).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     wait_until(answers)
