@@ -21,7 +21,8 @@ from django.db import connection, transaction
 from metering import ingestion
 
 LOCK_CLASS: Final = 0x6D74  # "mt": keeps our advisory locks apart from other apps'
-_SLICE_BATCHES: Final = 200
+_SLICE_BATCHES: Final = 1_000
+_SLICE_WINDOWS: Final = 50_000  # a slice holds no more in memory than this and one batch's
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,21 @@ def _claim(shard: int, slice_batches: int) -> tuple[list[int], list[int]]:
             WITH claimed AS (
                 DELETE FROM metering_touched_window
                 WHERE id = ANY(ARRAY(
-                    SELECT id FROM metering_touched_window WHERE shard = %s ORDER BY id LIMIT %s
+                    SELECT id
+                    FROM (
+                        SELECT id, sum(cardinality(hours)) OVER (ORDER BY id) - cardinality(hours) AS claimed_before
+                        FROM (
+                            SELECT id, hours FROM metering_touched_window WHERE shard = %s ORDER BY id LIMIT %s
+                        ) AS oldest
+                    ) AS counted
+                    WHERE claimed_before < %s
                 ))
                 RETURNING series_ids, hours
             )
             SELECT DISTINCT touched.series_id, touched.event_hour
             FROM claimed CROSS JOIN unnest(claimed.series_ids, claimed.hours) AS touched(series_id, event_hour)
             """,
-            [shard, slice_batches],
+            [shard, slice_batches, _SLICE_WINDOWS],
         )
         windows = cursor.fetchall()
     return [series_id for series_id, _ in windows], [event_hour for _, event_hour in windows]
