@@ -145,6 +145,7 @@ class TestPostEvents:
             (b"not gzip", 400, "invalid_encoding"),
             (gzip.compress(b""), 400, "empty_batch"),
         ],
+        ids=["one bomb", "two members", "cut short", "junk behind", "not gzip", "nothing inside"],
     )
     def test_refuses_gzip_that_is_none_or_too_much(self, body: bytes, status: int, code: str) -> None:
         assert_refused(post(body, HTTP_CONTENT_ENCODING="gzip"), status, code)

@@ -76,6 +76,7 @@ class TestReceive:
             sign(EVENT, launch.WEBHOOK_SECRET, seconds=+900),
             sign(EVENT + b" ", launch.WEBHOOK_SECRET),
         ],
+        ids=["no header", "no signature", "another secret", "too old", "too far ahead", "another body"],
     )
     def test_it_refuses_what_is_not_signed_or_not_fresh(self, stripe: launch.StandIn, header: str) -> None:
         response = deliver(EVENT, stripe, **{"Stripe-Signature": header})
