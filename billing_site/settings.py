@@ -303,5 +303,6 @@ LOGGING = {
     "loggers": {
         "django.server": {"handlers": [], "propagate": True},
         "celery": {"handlers": [], "propagate": True},
+        "stripe": {"level": "WARNING"},  # its library tells every call twice
     },
 }
