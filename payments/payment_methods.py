@@ -6,6 +6,7 @@ from datetime import datetime
 from django.db import IntegrityError, transaction
 
 from billing_site.kernel import database
+from billing_site.kernel.errors import FieldError
 from invoicing import errors as invoicing_errors
 from invoicing.models import Tenant
 from marketplaces import errors as channel_errors
@@ -44,7 +45,8 @@ def save_payment_method(*, offer: Offer, now: datetime) -> PaymentMethod:
     """
     tenant = Tenant.objects.filter(pk=offer.tenant_id).first()
     if tenant is None:
-        raise invoicing_errors.TenantNotFound(f"no tenant {offer.tenant_id!r}")
+        detail = f"no tenant {offer.tenant_id!r}"
+        raise invoicing_errors.TenantNotFound(detail, errors=[FieldError("/tenant_id", "tenant_not_found", detail)])
     if tenant.billing_channel not in registry.CHARGING_CHANNELS:
         raise errors.ChannelDoesNotCharge(f"tenant {tenant.pk!r} is billed through {tenant.billing_channel!r}")
     processor = registry.get_payment_processor(tenant.billing_channel)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from billing_site.kernel.errors import FieldError
 from invoicing import errors as invoicing_errors
 from invoicing import settlement
 from invoicing.models import Invoice, Tenant
@@ -90,13 +91,13 @@ def record_transfer(*, receipt: Receipt, now: datetime) -> Payment:
         errors.InvoiceTakesNoPayment: the invoice is a draft or was given up.
     """
     if not Tenant.objects.filter(pk=receipt.tenant_id).exists():
-        raise invoicing_errors.TenantNotFound(f"no tenant {receipt.tenant_id!r}")
+        detail = f"no tenant {receipt.tenant_id!r}"
+        raise invoicing_errors.TenantNotFound(detail, errors=[FieldError("/tenant_id", "tenant_not_found", detail)])
     if receipt.invoice_id:
-        invoice = lock_invoice(receipt.invoice_id, tenant_id=receipt.tenant_id)
+        invoice = _lock_named_invoice(receipt.invoice_id, receipt.tenant_id)
         if invoice.currency != receipt.currency:
-            raise errors.CurrencyMismatch(
-                f"the payment is in {receipt.currency}, invoice {invoice.pk} in {invoice.currency}"
-            )
+            detail = f"the payment is in {receipt.currency}, invoice {invoice.pk} in {invoice.currency}"
+            raise errors.CurrencyMismatch(detail, errors=[FieldError("/currency", "currency_mismatch", detail)])
         if invoice.status not in _TAKE_A_TRANSFER:
             raise errors.InvoiceTakesNoPayment(
                 f"invoice {invoice.pk} is {invoice.status}",
@@ -119,6 +120,15 @@ def lock_invoice(invoice_id: str, *, tenant_id: str) -> Invoice:
     if invoice.tenant_id != tenant_id:
         raise invoicing_errors.InvoiceNotFound(f"tenant {tenant_id!r} has no invoice {invoice_id!r}")
     return invoice
+
+
+def _lock_named_invoice(invoice_id: str, tenant_id: str) -> Invoice:
+    """The same for an invoice that a body names."""
+    try:
+        return lock_invoice(invoice_id, tenant_id=tenant_id)
+    except invoicing_errors.InvoiceNotFound as error:
+        fault = FieldError("/invoice_id", error.code, error.detail)
+        raise invoicing_errors.InvoiceNotFound(error.detail, errors=[fault]) from error
 
 
 def find_payment(*, channel: str, external_id: str) -> Payment | None:

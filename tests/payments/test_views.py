@@ -117,15 +117,19 @@ class TestPayments:
             "/v1/payments", transfer(invoice.tenant_id, invoice_id=invoice.pk, currency="EUR"), format="json"
         )
         assert (response.status_code, response.json()["code"]) == (422, "currency_mismatch")
+        assert pointers(response) == {"/currency"}
         assert not Payment.objects.exists()
 
     def test_it_knows_no_unknown_tenant_and_no_other_tenants_invoice(self, api: APIClient) -> None:
-        assert api.post("/v1/payments", transfer("nobody"), format="json").json()["code"] == "tenant_not_found"
+        response = api.post("/v1/payments", transfer("nobody"), format="json")
+        assert (response.status_code, response.json()["code"]) == (404, "tenant_not_found")
+        assert pointers(response) == {"/tenant_id"}
         invoice = invoicing_factories.make_open_invoice()
         other = invoicing_factories.TenantFactory.create()
         for invoice_id in (invoice.pk, "inv_none"):
             response = api.post("/v1/payments", transfer(other.pk, invoice_id=invoice_id), format="json")
             assert (response.status_code, response.json()["code"]) == (404, "invoice_not_found")
+            assert pointers(response) == {"/invoice_id"}
         assert not Payment.objects.exists()
 
     def test_it_shows_a_bound_key_its_own_tenant_alone(self, api: APIClient) -> None:
