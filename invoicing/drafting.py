@@ -222,7 +222,8 @@ def _write_lines(invoice: models.Invoice, composed: Sequence[lines.Line]) -> boo
     if not missing and not changed and not stored:
         return False
     models.LineItem.objects.filter(pk__in=[line.pk for line in stored.values()]).delete()
-    models.LineItem.objects.bulk_update(changed, list(_stored(composed[0]))) if changed else None
+    if changed:
+        models.LineItem.objects.bulk_update(changed, list(_stored(composed[0])))
     models.LineItem.objects.bulk_create(missing)
     for name, value in _totals(composed).items():
         setattr(invoice, name, value)
