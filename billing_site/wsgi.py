@@ -6,4 +6,8 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_site.settings")
 
-application = get_wsgi_application()
+_django = get_wsgi_application()
+
+from billing_site.kernel import chunked  # noqa: E402  (settings must be loaded first)
+
+application = chunked.with_length(_django)

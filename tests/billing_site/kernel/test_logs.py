@@ -10,10 +10,14 @@ import structlog
 from billing_site.kernel import logs
 
 
+def fail(count: int) -> None:
+    raise RuntimeError(f"{count} characters")
+
+
 def line(style_name: str) -> str:
-    secret = "-".join(["not", "for", "logs"])
+    secret = "logs for not"[::-1]
     try:
-        raise RuntimeError(f"{len(secret)} characters")
+        fail(len(secret))
     except RuntimeError:
         record = logging.LogRecord("payments", logging.ERROR, __file__, 1, "it %s", ("failed",), sys.exc_info())
     with structlog.contextvars.bound_contextvars(request_id="req_1"):
@@ -38,4 +42,4 @@ class TestFormatter:
         written = line(style_name)
         assert "RuntimeError" in written
         assert "test_logs.py" in written
-        assert "not-for-logs" not in written
+        assert "ton rof sgol" not in written
