@@ -19,6 +19,7 @@ class BookAdmin(kernel_admin.ReadOnlyModelAdmin):
     """Books."""
 
     list_display = ("code", "name", "created_at")
+    list_filter = ("created_at",)
     search_fields = ("code", "name")
 
 
