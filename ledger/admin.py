@@ -102,7 +102,7 @@ class TransactionAdmin(kernel_admin.ReadOnlyModelAdmin):
 class EntryAdmin(kernel_admin.ReadOnlyModelAdmin):
     """Entries, by what their transaction is about."""
 
-    list_display = ("public_id", "effective_at", "account", "entry_type", "amount", "balance_after_cents", "shown_txn")
+    list_display = ("public_id", "effective_at", "account", "entry_type", "amount", "balance_after", "shown_txn")
     list_select_related = ("account", "transaction")
     list_filter = ("entry_type", "effective_at")
     search_fields = ("=tenant_id", "=transaction__idempotency_key", "=transaction__reference_id")
@@ -111,6 +111,13 @@ class EntryAdmin(kernel_admin.ReadOnlyModelAdmin):
     def amount(self, entry: models.Entry) -> str:
         """In the account's currency."""
         return money.format_cents(entry.amount_cents, entry.currency)
+
+    @admin.display(description="balance after", empty_value="-")
+    def balance_after(self, entry: models.Entry) -> str | None:
+        """Of the account; where it is kept in shards, one shard's figure would mislead."""
+        if entry.account.shard_count > 1:
+            return None
+        return money.format_cents(entry.balance_after_cents, entry.currency)
 
     @admin.display(description="transaction")
     def shown_txn(self, entry: models.Entry) -> str:
