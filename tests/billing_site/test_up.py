@@ -39,7 +39,7 @@ def is_ready(service: service_processes.Service) -> bool:
 class TestUp:
     def test_starts_everything_and_says_where(self, up: service_processes.Service) -> None:
         assert set(up.pids()) == {"postgres", "valkey", "web", "worker", "beat"}
-        assert is_ready(up)
+        waiting.until(lambda: is_ready(up), seconds=40, what="readiness")
         assert up.published()["pid"] == up.process.pid
         assert stat.S_IMODE(up.var.services_file.stat().st_mode) == 0o600
 
@@ -88,7 +88,7 @@ class TestUp:
         )
         assert done.returncode == 1
         assert "running already" in done.stderr
-        assert is_ready(up)
+        waiting.until(lambda: is_ready(up), seconds=40, what="readiness of the first")
 
 
 class TestStop:
