@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from billing_site.kernel import admin as kernel_admin
-from billing_site.kernel import money
+from billing_site.kernel import ids, money
 from ledger import balances, models
 
 if TYPE_CHECKING:
@@ -123,3 +123,57 @@ class EntryAdmin(kernel_admin.ReadOnlyModelAdmin):
     def shown_txn(self, entry: models.Entry) -> str:
         """The fact."""
         return entry.transaction.idempotency_key
+
+
+@admin.register(models.Block)
+class BlockAdmin(kernel_admin.ReadOnlyModelAdmin):
+    """Sealed blocks, and the hash to write down outside."""
+
+    list_display = (
+        "book",
+        "number",
+        "transaction_count",
+        "sealed_at",
+        "first_transaction",
+        "last_transaction",
+        "hash_hex",
+    )
+    list_filter = ("book", "sealed_at")
+    search_fields = ("=number",)
+    fields = (
+        "book",
+        "number",
+        "transaction_count",
+        "first_transaction",
+        "last_transaction",
+        "last_written_xid",
+        "system_identifier",
+        "sealed_at",
+        "previous_hash_hex",
+        "hash_hex",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.Block]:
+        """Without the digests, 320 kB a block."""
+        queryset: QuerySet[models.Block] = super().get_queryset(request)
+        return queryset.defer("digests")
+
+    @admin.display(description="first transaction")
+    def first_transaction(self, block: models.Block) -> str:
+        """By the id that the API shows."""
+        return ids.encode_serial("txn", block.first_transaction_id)
+
+    @admin.display(description="last transaction")
+    def last_transaction(self, block: models.Block) -> str:
+        """By the id that the API shows."""
+        return ids.encode_serial("txn", block.last_transaction_id)
+
+    @admin.display(description="previous hash")
+    def previous_hash_hex(self, block: models.Block) -> str:
+        """Of the block before."""
+        return bytes(block.previous_hash).hex()
+
+    @admin.display(description="hash")
+    def hash_hex(self, block: models.Block) -> str:
+        """Of this block, and so of everything before it."""
+        return block.hash_hex

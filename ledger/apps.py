@@ -22,8 +22,10 @@ class LedgerConfig(AppConfig):
         "ledger_balance": "SELECT",
         "ledger_transaction": "SELECT",
         "ledger_entry": "SELECT",
+        "ledger_block": "SELECT",
     }
     service_functions: ClassVar[tuple[str, ...]] = (
         "public.ledger_open_book(text, text)",
         f"public.ledger_post_transactions({_POSTING_ARGUMENTS})",
+        "public.ledger_seal_next_block(text)",
     )

@@ -282,5 +282,6 @@ def _posted(
         "amount_cents": _amount_cents(new),
         "reverses_id": None,
     }
-    columns = [column.attname for column in models.Transaction._meta.concrete_fields]  # noqa: SLF001  (a documented API)
+    # In the order of the model's columns, as from_db needs them; its writer is left to be read when someone asks.
+    columns = [column.attname for column in models.Transaction._meta.concrete_fields if column.attname in values]  # noqa: SLF001  (a documented API)
     return models.Transaction.from_db(connection.alias, columns, [values[column] for column in columns])

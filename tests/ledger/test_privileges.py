@@ -1,4 +1,4 @@
-"""What the service's role owns (nothing), may read (all), may call (two functions), and cannot trick them into."""
+"""What the service's role owns (nothing), may read (all), may call (three functions), and cannot trick them into."""
 
 from typing import Any
 
@@ -14,6 +14,7 @@ from tests.factories import ledger as factories
 TABLES = {
     "ledger_account",
     "ledger_account_type",
+    "ledger_block",
     "ledger_balance",
     "ledger_book",
     "ledger_entry",
@@ -83,12 +84,12 @@ class TestTables:
 
 @pytest.mark.django_db
 class TestFunctions:
-    def test_of_two_may_be_called(self) -> None:
+    def test_of_three_may_be_called(self) -> None:
         callable_ = ask(
             "SELECT proname FROM pg_proc WHERE proname LIKE 'ledger\\_%%' AND has_function_privilege(oid, 'EXECUTE')"
             " ORDER BY proname",
         )
-        assert callable_ == [("ledger_open_book",), ("ledger_post_transactions",)]
+        assert callable_ == [("ledger_open_book",), ("ledger_post_transactions",), ("ledger_seal_next_block",)]
 
     def test_run_as_their_owner_with_a_search_path_of_their_own(self) -> None:
         loose = ask(

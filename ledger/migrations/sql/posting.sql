@@ -68,10 +68,12 @@ BEGIN
           FROM generate_series(1, cardinality(p_idempotency_keys)));
     INSERT INTO public.ledger_transaction
         (id, book_id, idempotency_key, fingerprint, kind, tenant_id, currency, occurred_at, effective_at,
-         reference_type, reference_id, description, metadata, entry_count, amount_cents)
+         reference_type, reference_id, description, metadata, entry_count, amount_cents, system_identifier)
     SELECT fact.id, p_book, fact.key, fact.fingerprint, fact.kind, fact.tenant_id, fact.currency, fact.occurred_at,
            fact.occurred_at, fact.reference_type, fact.reference_id, fact.description, fact.metadata,
-           fact.entry_count, fact.amount_cents
+           fact.entry_count, fact.amount_cents,
+           -- The column's default would read the cluster's control file for each row; this does once.
+           (SELECT public.ledger_system_identifier())
       FROM unnest(given_ids, p_idempotency_keys, p_fingerprints, p_kinds, p_tenant_ids, p_currencies, p_occurred_ats,
                   p_reference_types, p_reference_ids, p_descriptions, p_metadata, p_entry_counts, p_amounts_cents)
            AS fact (id, key, fingerprint, kind, tenant_id, currency, occurred_at,
