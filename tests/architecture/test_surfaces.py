@@ -163,11 +163,11 @@ class TestServiceRole:
                 expected.add(cursor.fetchone()[0])
         assert may_run == expected
 
-    def test_meets_definers_with_a_fixed_search_path_alone(self) -> None:
+    def test_meets_definers_that_look_into_its_own_schema_last(self) -> None:
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT proname FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
-                " AND NOT EXISTS (SELECT 1 FROM unnest(proconfig) c WHERE c LIKE 'search_path=%')",
+                " AND ('search_path=pg_catalog, pg_temp' = ANY(proconfig)) IS NOT TRUE",
             )
             assert cursor.fetchall() == []
 

@@ -1,7 +1,7 @@
 -- Refuses whatever the trigger was made for; its argument is the rule's name, which the error carries as constraint.
 CREATE FUNCTION metering_refuse_change() RETURNS trigger
 LANGUAGE plpgsql
-SET search_path = ''
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RAISE EXCEPTION '% on % is refused: what was metered stays as it came', TG_OP, TG_TABLE_NAME

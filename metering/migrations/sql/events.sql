@@ -36,7 +36,7 @@ ALTER TABLE metering_event ENABLE ALWAYS TRIGGER metering_event_is_never_emptied
 -- Row triggers of the parent are cloned to its partitions, TRUNCATE triggers are not: each partition gets its own.
 CREATE FUNCTION metering_guard_partition(partition regclass) RETURNS void
 LANGUAGE plpgsql
-SET search_path = ''
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     EXECUTE format(
@@ -57,10 +57,13 @@ SELECT metering_guard_partition('metering_event_default');
 -- Makes the partition of a month, as the owner: the service's role owns no table. Answers created, exists, or blocked
 -- when rows of that month lie in the default partition (they must be moved first). The table is made on its own and
 -- then attached, because CREATE TABLE ... PARTITION OF would lock out every reader and writer of the parent.
+--
+-- pg_temp stands last in the search_path and not left out: left out it comes first, and a type of the caller's own, such
+-- as pg_temp.name with a CHECK, would run the caller's code as the owner.
 CREATE FUNCTION metering_make_partition(month date) RETURNS text
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET search_path = ''
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     first_day CONSTANT date := make_date(extract(year FROM month)::int, extract(month FROM month)::int, 1);
@@ -106,7 +109,7 @@ CREATE SEQUENCE metering_batch_id_seq AS bigint;
 CREATE FUNCTION metering_open_batch(OUT batch_id bigint, OUT started_at timestamptz, OUT database_id bigint)
 LANGUAGE sql
 SECURITY DEFINER
-SET search_path = ''
+SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT
         nextval('public.metering_batch_id_seq'),
