@@ -11,18 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-import msgspec
 from django.db import connection, transaction
 
-from metering import dead_letters, models, partitions, rules, schemas, series
+from metering import dead_letters, partitions, rules, schemas, series
 
 SHARDS: Final = 1  # of series, for aggregation; to change it, first aggregate until nothing is left
 
-_EVENT_TYPE: Final = re.compile(models.EVENT_TYPE_PATTERN)
-_SECONDS_A_DAY: Final = 86_400
 _COPY_SPECIAL: Final = re.compile(r"[\\\n\r\t]")
 _COPY_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_properties: Final = msgspec.json.Encoder(order="sorted")  # the same properties in another order are the same
 
 
 @dataclass(frozen=True, kw_only=True)

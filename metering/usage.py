@@ -13,7 +13,7 @@ from typing import Final
 
 from django.db import connection
 
-from metering import hours, models
+from metering import hours, models, partitions
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,8 @@ def list_usage(
     these, so that rows always add up to what lies between. ``after`` is the period start and the meter of the last row
     of the page before.
     """
+    # Where no event can lie there is nothing to find, and hours of the year 10000 do not exist.
+    period_from, period_to = max(period_from, partitions.EARLIEST), min(period_to, partitions.LATEST)
     with connection.cursor() as cursor:
         cursor.execute(
             _ROWS,

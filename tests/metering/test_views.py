@@ -279,6 +279,13 @@ class TestGetUsage:
         assert [len(first["data"]), len(rest["data"])] == [3, 1]
         assert rest["has_more"] is False
 
+    def test_answers_for_all_of_time(self) -> None:
+        rows = client("usage:read").get(
+            "/v1/usage?tenant_id=acme-corp&from=0001-01-01T00:00:00Z&to=9999-12-31T23:30:00Z&granularity=month"
+        )
+        assert rows.status_code == 200
+        assert sum(row["event_count"] for row in rows.json()["data"]) == 4
+
     @pytest.mark.parametrize(
         ("query", "pointer"),
         [
