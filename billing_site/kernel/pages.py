@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from django.core.exceptions import ValidationError
 from rest_framework import exceptions, pagination, response
 from rest_framework.request import Request
 
@@ -28,13 +29,20 @@ class CursorPage(pagination.CursorPagination):
             raise errors.Invalid(f"limit {fault.detail}", errors=[fault])
         return int(text)
 
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
+        """One page; a cursor whose place is none in this list is refused before the database is asked."""
+        cursor = self.decode_cursor(request)
+        if cursor is not None:
+            column = queryset.model._meta.get_field(self.get_ordering(request, queryset, view)[0].lstrip("-"))  # noqa: SLF001  (a documented API)
+            _require_place(column, cursor)
+        return super().paginate_queryset(queryset, request, view)
+
     def decode_cursor(self, request: Request) -> Any:
         """A cursor that we never answered is the caller's mistake, not a missing page."""
         try:
             return super().decode_cursor(request)
         except exceptions.NotFound as error:
-            fault = errors.FieldError("?cursor", "invalid_cursor", "is none that was answered as next_cursor")
-            raise errors.Invalid(f"cursor {fault.detail}", errors=[fault]) from error
+            raise _refusal() from error
 
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:
         """The view's own ordering."""
@@ -58,3 +66,20 @@ class CursorPage(pagination.CursorPagination):
                 "next_cursor": {"type": ["string", "null"]},
             },
         }
+
+
+def _require_place(column: Any, cursor: Any) -> None:
+    """The place must be a value of the column that the list is ordered by, in which text no database holds a null."""
+    if cursor.position is None and not cursor.offset:
+        raise _refusal()
+    try:
+        value = column.to_python(cursor.position)
+    except (ValidationError, ValueError) as error:
+        raise _refusal() from error
+    if "\x00" in str(value):
+        raise _refusal()
+
+
+def _refusal() -> errors.Invalid:
+    fault = errors.FieldError("?cursor", "invalid_cursor", "is none that was answered as next_cursor")
+    return errors.Invalid(f"cursor {fault.detail}", errors=[fault])
