@@ -220,7 +220,9 @@ def _take_apart(body: bytes) -> Batch:
 
 def _refuse_unknown(members: dict[str, msgspec.Raw]) -> None:
     faults = [
-        kernel_errors.FieldError(f"/{name}", "unknown_field", "unknown field; known are events, backfill")
+        kernel_errors.FieldError(
+            f"/{kernel_errors.pointer_token(name)}", "unknown_field", "unknown field; known are events, backfill"
+        )
         for name in members
         if name not in ("events", "backfill")
     ]

@@ -108,3 +108,8 @@ class Unavailable(DomainError):
     status = 503
     code = "unavailable"
     title = "Unavailable"
+
+
+def pointer_token(name: str) -> str:
+    """A name as one step of an RFC 6901 pointer."""
+    return name.replace("~", "~0").replace("/", "~1")

@@ -26,7 +26,7 @@ class StrictSerializer(serializers.Serializer[Any]):
         if not isinstance(data, Mapping):
             raise serializers.ValidationError({"non_field_errors": ["must be a JSON object"]}, code="wrong_type")
         faults: dict[str, Any] = {
-            str(name): [
+            errors.pointer_token(str(name)): [
                 serializers.ErrorDetail(f"unknown field; known are {', '.join(self._known())}", "unknown_field")
             ]
             for name in data

@@ -10,7 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final, TypeVar
 
-from billing_site.kernel.errors import FieldError
+from billing_site.kernel.errors import FieldError, pointer_token
 
 T = TypeVar("T")
 
@@ -47,11 +47,11 @@ class Fields:
 
     def fault(self, name: str, code: str, detail: str) -> None:
         """Note that a field breaks a rule."""
-        self.faults.append(FieldError(f"{self._pointer}/{_escaped(name)}", code, detail))
+        self.faults.append(FieldError(f"{self._pointer}/{pointer_token(name)}", code, detail))
 
     def is_faulty(self, name: str) -> bool:
         """Whether a fault of this very field is noted."""
-        return any(error.pointer == f"{self._pointer}/{_escaped(name)}" for error in self.faults)
+        return any(error.pointer == f"{self._pointer}/{pointer_token(name)}" for error in self.faults)
 
     def rate(self, name: str, *, default: Decimal | None = None) -> Decimal:
         """A price per unit: a decimal string in cents, not negative, at most 12 decimals."""
@@ -109,7 +109,7 @@ class Fields:
         if not 1 <= len(value) <= maximum:
             self.fault(name, "out_of_range", f"must have 1 to {maximum} entries, not {len(value)}")
             return []
-        pointers = [f"{self._pointer}/{_escaped(name)}/{position}" for position in range(len(value))]
+        pointers = [f"{self._pointer}/{pointer_token(name)}/{position}" for position in range(len(value))]
         faults = [
             _type_fault(pointer, entry, "an object")
             for pointer, entry in zip(pointers, value, strict=True)
@@ -180,7 +180,7 @@ class Fields:
     def _wrong_type(self, name: str, value: object, wanted: str) -> None:
         # A field that is not there was noted as required already.
         if value is not _ABSENT:
-            self.faults.append(_type_fault(f"{self._pointer}/{_escaped(name)}", value, wanted))
+            self.faults.append(_type_fault(f"{self._pointer}/{pointer_token(name)}", value, wanted))
 
 
 def rate_text(rate: Decimal) -> str:
@@ -197,8 +197,3 @@ def _shown(value: object) -> str:
     """The value in a sentence, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _escaped(name: str) -> str:
-    """A name inside an RFC 6901 pointer."""
-    return name.replace("~", "~0").replace("/", "~1")

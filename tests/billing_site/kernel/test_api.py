@@ -109,6 +109,11 @@ class TestBodies:
         assert body["errors"][0]["detail"]
         assert models.OutboxMessage.objects.count() == 0
 
+    def test_escape_names_in_pointers(self) -> None:
+        sent = {**GOOD, "a/b~c": 1, "tiers": [{"up_to": 1, "x/y": 1}]}
+        body = problem(factories.client().post("/v1/messages", sent, format="json"), 400, "invalid_request")
+        assert {error["pointer"] for error in body["errors"]} == {"/a~1b~0c", "/tiers/0/x~1y"}
+
     def test_name_every_fault_at_once(self) -> None:
         response = factories.client().post("/v1/messages", {"topic": 1, "colour": 2}, format="json")
         body = problem(response, 400, "invalid_request")
@@ -148,6 +153,9 @@ class TestQueries:
             ("/v1/messages?limit=101", "?limit", "out_of_range"),
             ("/v1/messages?limit=ten", "?limit", "out_of_range"),
             ("/v1/messages?cursor=nonsense", "?cursor", "invalid_cursor"),
+            ("/v1/messages?cursor=", "?cursor", "invalid_cursor"),
+            ("/v1/messages?cursor=bm9w", "?cursor", "invalid_cursor"),
+            ("/v1/messages?cursor=cD0lMDA=", "?cursor", "invalid_cursor"),
             ("/v1/messages?format=json", "?format", "unknown_parameter"),
             ("/v1/figures", "?tenant_id", "required"),
             ("/v1/figures?tenant_id=a&colour=red", "?colour", "unknown_parameter"),
@@ -178,6 +186,12 @@ class TestPages:
             cursor = f"&cursor={page['next_cursor']}"
         assert page["next_cursor"] is None
         assert seen == made[::-1]
+
+    @pytest.mark.urls("billing_site.urls")
+    @pytest.mark.parametrize("path", ["/v1/tenants", "/v1/ledger/accounts"])
+    def test_refuse_a_place_that_is_no_value_of_their_order(self, path: str) -> None:
+        body = problem(factories.client().get(f"{path}?cursor=cD1hYmM="), 400, "invalid_request")
+        assert [error["pointer"] for error in body["errors"]] == ["?cursor"]
 
     def test_are_filtered_by_ranges(self) -> None:
         for day in (1, 2, 3):
