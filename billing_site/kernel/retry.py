@@ -64,21 +64,26 @@ def claim_due(
     and never settled (their work kills its worker) are quarantined here and not answered.
     """
     with transaction.atomic():
-        due = list(
-            queryset.filter(next_attempt_at__lte=now, quarantined_at=None)
-            .filter(Q(claimed_until=None) | Q(claimed_until__lt=now))
-            .order_by("next_attempt_at", "pk")
-            .select_for_update(skip_locked=True, of=("self",))[:limit],
-        )
-        claimed = []
-        for row in due:
-            if row.attempts >= policy.attempts:
-                _quarantine(row, now=now, error=row.last_error or "its worker died each time it was tried")
-                continue
-            row.claim(until=now + hold)
-            row.save(update_fields=["attempts", "claimed_until", "claim_token"])
-            claimed.append(row)
+        claimed: list[R] = []
+        # Past the rows that are quarantined here: one that kills its worker must not end a sweep for the others.
+        while len(claimed) < limit and (due := _lock_due(queryset, now=now, limit=limit - len(claimed))):
+            for row in due:
+                if row.attempts >= policy.attempts:
+                    _quarantine(row, now=now, error=row.last_error or "its worker died each time it was tried")
+                    continue
+                row.claim(until=now + hold)
+                row.save(update_fields=["attempts", "claimed_until", "claim_token"])
+                claimed.append(row)
         return claimed
+
+
+def _lock_due(queryset: QuerySet[R], *, now: datetime, limit: int) -> list[R]:
+    return list(
+        queryset.filter(next_attempt_at__lte=now, quarantined_at=None)
+        .filter(Q(claimed_until=None) | Q(claimed_until__lt=now))
+        .order_by("next_attempt_at", "pk")
+        .select_for_update(skip_locked=True, of=("self",))[:limit],
+    )
 
 
 @contextmanager

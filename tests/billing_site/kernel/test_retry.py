@@ -100,6 +100,11 @@ class TestClaimDue:
         assert poison.quarantined_at == NOW + timedelta(days=POLICY.attempts)
         assert "died" in poison.last_error
 
+    def test_goes_on_past_a_row_that_it_quarantines(self, chores: type[Chore]) -> None:
+        chores.objects.create(name="poison", next_attempt_at=NOW, attempts=POLICY.attempts)
+        chores.objects.create(name="fine", next_attempt_at=NOW + timedelta(seconds=1))
+        assert [row.name for row in claim(limit=1, now=NOW + timedelta(minutes=1))] == ["fine"]
+
 
 class TestHolding:
     def test_refuses_the_effect_once_the_claim_is_lost(self, chores: type[Chore]) -> None:
