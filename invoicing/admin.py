@@ -4,10 +4,12 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
+from unfold.decorators import display
 
 from billing_site.kernel import money
 from billing_site.kernel.admin import ReadOnlyInline, ReadOnlyModelAdmin
 from invoicing import models
+from invoicing.models.invoices import InvoiceStatus
 from ledger.models import Entry
 
 
@@ -76,16 +78,44 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
     list_select_related = ("tenant", "plan_version")
 
 
+_STATUS_COLOURS = {
+    InvoiceStatus.DRAFT: "info",
+    InvoiceStatus.OPEN: "warning",
+    InvoiceStatus.PAID: "success",
+    InvoiceStatus.UNCOLLECTIBLE: "danger",
+}
+
+
 @admin.register(models.Invoice)
 class InvoiceAdmin(ReadOnlyModelAdmin):
     """Invoices with their lines and what they posted to the ledger."""
 
-    list_display = ("id", "number", "tenant", "status", "period_start", "period_end", "total", "due", "due_at")
+    list_display = ("number_or_id", "tenant", "state", "period", "total", "due", "due_on")
     list_filter = ("status", "currency", "book", "period_start", "due_at")
     search_fields = ("id", "number", "tenant__id", "tenant__name", "subscription__id")
     list_select_related = ("tenant",)
     readonly_fields = ("ledger_entries",)
     inlines = (LineItemInline,)
+
+    @admin.display(description="Invoice", ordering="id")
+    def number_or_id(self, invoice: models.Invoice) -> str:
+        """Its number; a draft has none yet."""
+        return str(invoice)
+
+    @display(description="Status", ordering="status", label=_STATUS_COLOURS)
+    def state(self, invoice: models.Invoice) -> str:
+        """The status, coloured."""
+        return invoice.status
+
+    @admin.display(description="Period", ordering="period_start")
+    def period(self, invoice: models.Invoice) -> str:
+        """From its first day to the day that it ends before, in UTC."""
+        return f"{invoice.period_start:%Y-%m-%d} to {invoice.period_end:%Y-%m-%d}"
+
+    @admin.display(description="Due on", ordering="due_at", empty_value="-")
+    def due_on(self, invoice: models.Invoice) -> str | None:
+        """The day, in UTC."""
+        return f"{invoice.due_at:%Y-%m-%d}" if invoice.due_at else None
 
     @admin.display(description="Total", ordering="total_cents")
     def total(self, invoice: models.Invoice) -> str:
