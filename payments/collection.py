@@ -38,6 +38,12 @@ BATCH: Final = 1000
 SWEEP_SECONDS: Final = 150.0
 # So many unanswered calls in a row mean that the processor is down; the rest of the sweep can wait for the next.
 UNANSWERED_IN_A_ROW: Final = 3
+_WAIT_FOR_A_METHOD: Final = (
+    CollectionStatus.AWAITING_METHOD,
+    CollectionStatus.DECLINED,
+    CollectionStatus.REQUIRES_ACTION,
+)
+_REFUSED: Final = (AttemptStatus.FAILED, AttemptStatus.REQUIRES_ACTION)
 
 
 @dataclass(kw_only=True)
@@ -144,9 +150,15 @@ def find_attempt(*, request_key: str) -> PaymentAttempt | None:
 
 
 def wake(*, tenant_id: str, now: datetime) -> int:
-    """Make the tenant's collections due that wait for another payment method; requires an open transaction."""
-    waiting = (CollectionStatus.AWAITING_METHOD, CollectionStatus.DECLINED, CollectionStatus.REQUIRES_ACTION)
-    return Collection.objects.filter(tenant_id=tenant_id, status__in=waiting).update(
+    """
+    Make the tenant's collections due that wait for another payment method; answers how many.
+
+    Locks: the tenant's unsettled collections, in id order, before it looks what they wait for: one that is put to rest
+    at this moment for want of a method would be overlooked. Requires an open transaction.
+    """
+    unsettled = Collection.objects.filter(tenant_id=tenant_id).exclude(status=CollectionStatus.SETTLED)
+    locked = [row.pk for row in unsettled.order_by("pk").select_for_update().only("pk")]
+    return Collection.objects.filter(pk__in=locked, status__in=_WAIT_FOR_A_METHOD).update(
         status=CollectionStatus.DUE,
         next_attempt_at=now,
         attempts=0,
@@ -241,6 +253,9 @@ def _follow(held: Collection, now: datetime) -> str:
         _rest(held, CollectionStatus.DUE, now, again=now)
     elif last.status == AttemptStatus.PROCESSING:
         _rest(held, CollectionStatus.PROCESSING, now, again=now + PROCESSING_RECHECK)
+    elif last.status in _REFUSED and _has_another_method(last):
+        # It came while the charge ran, or before the news of it; what woke the row then must not be undone.
+        _rest(held, CollectionStatus.DUE, now, again=now)
     elif last.status == AttemptStatus.REQUIRES_ACTION:
         _rest(held, CollectionStatus.REQUIRES_ACTION, now)
     elif last.status == AttemptStatus.SUCCEEDED:
@@ -252,6 +267,12 @@ def _follow(held: Collection, now: datetime) -> str:
     else:
         _rest(held, CollectionStatus.DECLINED, now)
     return held.status
+
+
+def _has_another_method(refused: PaymentAttempt) -> bool:
+    """Whether the tenant is charged by another method since."""
+    method = find_default_method(tenant_id=refused.tenant_id, channel=refused.channel)
+    return method is not None and method.pk != refused.payment_method_id
 
 
 def _rest(held: Collection, status: CollectionStatus, now: datetime, *, again: datetime | None = None) -> None:

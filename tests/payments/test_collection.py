@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from pytest_django.fixtures import Settings
 
 from billing_site.kernel.models import OutboxMessage
@@ -114,6 +115,33 @@ class TestCollectPayments:
         factories.save_card(invoice.tenant, is_default=True)
         collection.collect_payments(now=LATER)
         assert attempts_of(invoice) == [(1, "failed"), (2, "succeeded")]
+        assert_paid_once(invoice, stripe)
+
+    def test_it_collects_from_a_method_that_came_during_the_declined_charge(
+        self, stripe: launch.StandIn, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        invoice = factories.make_chargeable_invoice(card="pm_card_chargeCustomerFail")
+        charge = StripeChannel.charge
+
+        def change_card_meanwhile(self: StripeChannel, request: base.ChargeRequest) -> base.ChargeOutcome:
+            if request.idempotency_key.endswith(":1"):
+                factories.save_card(invoice.tenant, is_default=True)
+            return charge(self, request)
+
+        monkeypatch.setattr(StripeChannel, "charge", change_card_meanwhile)
+        collection.collect_payments(now=NOW)
+        assert attempts_of(invoice) == [(1, "failed"), (2, "succeeded")]
+        assert_paid_once(invoice, stripe)
+
+    def test_it_collects_from_a_new_method_though_news_of_the_old_decline_come_after_it(
+        self, stripe: launch.StandIn
+    ) -> None:
+        invoice = factories.make_chargeable_invoice(card="pm_card_chargeCustomerFail")
+        collection.collect_payments(now=NOW)
+        factories.save_card(invoice.tenant, is_default=True)
+        with transaction.atomic():
+            collection.follow_attempt(attempt=PaymentAttempt.objects.get(), now=NOW)
+        collection.collect_payments(now=LATER)
         assert_paid_once(invoice, stripe)
 
     def test_it_waits_for_the_customer_when_the_bank_wants_him(self, stripe: launch.StandIn) -> None:

@@ -1,15 +1,18 @@
 """Workers and callers that reach for the same invoice at the same moment; real connections, real commits."""
 
+import threading
+
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from marketplaces.channels import base
 from marketplaces.channels.stripe import StripeChannel
 from payments import collection, errors
+from payments.models import Collection, CollectionStatus
 from tests.factories import payments as factories
 from tests.payments.support import NOW, assert_paid_once, clearing, received, status_of
 from tests.stand_ins.stripe import launch
-from tests.support.threads import run_together
+from tests.support.threads import PATIENCE_SECONDS, results, run_together
 
 
 @pytest.mark.usefixtures("committed_db")
@@ -49,3 +52,30 @@ class TestCollectPayments:
         factories.make_chargeable_invoice()
         collection.collect_payments(now=NOW)
         assert open_during_calls == [False]
+
+
+@pytest.mark.usefixtures("committed_db")
+class TestWake:
+    def test_it_wakes_what_is_just_put_to_rest_for_want_of_a_method(self) -> None:
+        row = factories.CollectionFactory.create()
+        resting, woken = threading.Event(), threading.Event()
+
+        def rest() -> int:
+            with transaction.atomic():
+                held = Collection.objects.select_for_update().get(pk=row.pk)
+                held.status, held.next_attempt_at = CollectionStatus.AWAITING_METHOD, None
+                held.save()
+                resting.set()
+                woken.wait(1)  # who waits for this row's lock is not done before this one commits
+            return 0
+
+        def wake() -> int:
+            resting.wait(PATIENCE_SECONDS)
+            with transaction.atomic():
+                count = collection.wake(tenant_id=row.tenant_id, now=NOW)
+            woken.set()
+            return count
+
+        assert results(run_together([rest, wake])) == [0, 1]
+        row.refresh_from_db()
+        assert (row.status, row.next_attempt_at) == (CollectionStatus.DUE, NOW)
