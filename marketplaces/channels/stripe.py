@@ -144,7 +144,8 @@ class StripeChannel:
         except sdk.InvalidRequestError as error:
             if error.code == "resource_missing":
                 return None
-            return self._failure(error)
+            # The question was refused, not the charge, which may have been made.
+            return base.ChargeOutcome(status="unknown", **_reason(error))
         except sdk.StripeError as error:
             return base.ChargeOutcome(status="unknown", **_reason(error))
         return None

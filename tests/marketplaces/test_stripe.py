@@ -237,6 +237,15 @@ class TestFindCharge:
         assert found is not None
         assert found.status == "unknown"
 
+    def test_it_knows_nothing_when_the_question_is_refused(
+        self, channel: StripeChannel, stripe: launch.StandIn, request_: base.ChargeRequest
+    ) -> None:
+        channel.charge(request_)
+        stripe.fault("refuse", method="GET", status=400)
+        found = channel.find_charge(request_)
+        assert found is not None
+        assert found.status == "unknown"
+
     def test_it_leaves_one_that_was_never_confirmed_to_be_sent_again(
         self, channel: StripeChannel, stripe: launch.StandIn, request_: base.ChargeRequest
     ) -> None:
