@@ -297,9 +297,10 @@ def _elsewhere(folder: Path) -> Path:
 def _reachable_folder(folder: Path) -> Path:
     place = _elsewhere(folder)
     place.mkdir(mode=0o755, exist_ok=True)
-    place.chmod(0o755)
+    # Looked at before it is opened up: anyone may have put a link to a folder of ours there.
     if place.is_symlink() or place.stat().st_uid != os.geteuid():
         raise PostgresError(f"{place} belongs to someone else")
+    place.chmod(0o755)
     return place
 
 

@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -127,6 +128,20 @@ class TestPrepare:
         (folder / "version").write_text("9\n")
         with pytest.raises(postgres.PostgresError, match="made by PostgreSQL 9"):
             postgres.prepare(folder=folder, bin_folder=postgres.embedded_binaries())
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the cluster to another user")
+    def test_follows_no_link_to_where_the_cluster_would_be_put(self, tmp_path: Path) -> None:
+        private = tmp_path / "private"
+        private.mkdir(mode=0o700)
+        folder = private / "cluster"
+        link = postgres._elsewhere(folder)
+        link.symlink_to(private)
+        try:
+            with pytest.raises(postgres.PostgresError, match="belongs to someone else"):
+                postgres.prepare(folder=folder, bin_folder=postgres.embedded_binaries())
+        finally:
+            link.unlink()
+        assert private.stat().st_mode & 0o777 == 0o700
 
 
 class TestRefuseForeign:
