@@ -58,6 +58,12 @@ class TestStart:
         assert ended.returncode != 0
         assert variable in ended.stderr
 
+    def test_tells_nothing_of_a_password(self, tmp_path: Path) -> None:
+        ended = start(tmp_path, DATABASE_URL="postgresql://service:s3cr/et@127.0.0.1/billing")
+        assert ended.returncode != 0
+        assert "DATABASE_URL" in ended.stderr
+        assert "s3cr" not in ended.stderr
+
     def test_finds_running_embedded_services_by_itself(self, tmp_path: Path) -> None:
         (tmp_path / "services.json").write_text(
             '{"database_url": "postgresql://found@127.0.0.1/billing", "redis_url": "redis://127.0.0.1/0"}',
