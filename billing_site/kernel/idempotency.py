@@ -19,7 +19,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing_site.kernel import clock, errors, models
+from billing_site.kernel import clock, database, errors, models
 
 KEPT_FOR: Final = timedelta(hours=48)
 _KEY_LENGTH: Final = 255
@@ -45,13 +45,15 @@ def idempotent(handler: V) -> V:
     """
     Run a ``post`` method in one transaction, and once per ``Idempotency-Key``.
 
-    The transaction commits only when the answer is 2xx, together with the record of it.
+    The transaction commits only when the answer is 2xx, together with the record of it. One that fails by a deadlock or
+    a serialization failure is run again as a whole, bounded.
     """
 
     @functools.wraps(handler)
     def once(view: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
         key = read_key(request)
-        with transaction.atomic():
+
+        def answer() -> Response:
             if key is None:
                 return _committed_only_if_successful(handler(view, request, *args, **kwargs))
             lock(request, key)
@@ -61,6 +63,8 @@ def idempotent(handler: V) -> V:
             response = _committed_only_if_successful(handler(view, request, *args, **kwargs))
             remember(request, key, response)
             return response
+
+        return database.retrying(answer)
 
     return _marked(once, handler)
 

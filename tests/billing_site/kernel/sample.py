@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 import django_filters
+from django.db import connection
 from django.urls import path
 from rest_framework import serializers as drf
 from rest_framework.request import Request
@@ -67,6 +68,10 @@ class Messages(api.ListEndpoint):
             raise errors.Conflict("it is paid already", extra={"state": "paid"})
         if body["topic"] == "broken":
             raise RuntimeError("a fault of ours")
+        if body["topic"] == "deadlock" and not self.started.is_set():
+            self.started.set()
+            with connection.cursor() as cursor:
+                cursor.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'deadlock_detected'; END $$")
         return Response(MessageAnswer(message).data, status=201)
 
 

@@ -70,6 +70,12 @@ class TestIdempotent:
 
 
 class TestTwoAtOnce:
+    def test_runs_again_what_a_deadlock_undid(self, committed_db: str) -> None:
+        sample.Messages.started.clear()
+        assert post(factories.client(), {**GOOD, "topic": "deadlock"}, "k").status_code == 201
+        assert sample.Messages.started.is_set()
+        assert models.OutboxMessage.objects.count() == models.IdempotencyRecord.objects.count() == 1
+
     def test_answers_409_at_once_while_the_first_runs(self, committed_db: str) -> None:
         client = factories.client()
         sample.Messages.started.clear()
