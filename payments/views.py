@@ -1,7 +1,7 @@
 """Payments over HTTP: parse, one call, render."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from drf_spectacular.openapi import AutoSchema
@@ -20,8 +20,9 @@ from invoicing.serializers import InvoiceSerializer
 from payments import collection, errors, filters, models, payment_methods, recording, serializers, webhooks
 from payments.journal import MANUAL
 
-# The clocks of banks and ours differ; a transfer of tomorrow is a mistake.
+# The clocks of banks and ours differ; a transfer of tomorrow is a mistake, and so is one of the last century.
 _CLOCK_SKEW: Final = timedelta(hours=1)
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class PaymentsEndpoint(api.ListEndpoint):
@@ -49,7 +50,7 @@ class PaymentsEndpoint(api.ListEndpoint):
         body = self.body(serializers.NewPayment)
         self.require_tenant(body["tenant_id"], invoicing_errors.TenantNotFound)
         now = clock.now()
-        _require_past(body["received_at"], now)
+        _require_of_our_time(body["received_at"], now)
         receipt = recording.Receipt(channel=MANUAL, **body)
         payment = recording.record_transfer(receipt=receipt, now=now)
         return Response(serializers.PaymentSerializer(payment).data, status=status.HTTP_201_CREATED)
@@ -173,9 +174,11 @@ class StripeWebhookEndpoint(views.APIView):
         return Response({"received": True})
 
 
-def _require_past(received_at: datetime, now: datetime) -> None:
+def _require_of_our_time(received_at: datetime, now: datetime) -> None:
     if received_at > now + _CLOCK_SKEW:
         raise as_invalid("/received_at", "in_the_future", "is in the future")
+    if received_at < _EARLIEST:
+        raise as_invalid("/received_at", "out_of_range", "is before 2000")
 
 
 def _request_key(request: Request) -> str:

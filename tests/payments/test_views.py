@@ -92,6 +92,7 @@ class TestPayments:
             ({"received_at": "2026-11-02"}, "/received_at"),
             ({"received_at": "2026-11-02T00:00:00"}, "/received_at"),
             ({"received_at": "2999-01-01T00:00:00Z"}, "/received_at"),
+            ({"received_at": "1999-12-31T23:59:59Z"}, "/received_at"),
             ({"reference": ""}, "/reference"),
             ({"reference": "x" * 201}, "/reference"),
             ({"reference": "a\x00b"}, "/reference"),
