@@ -15,7 +15,7 @@ from invoicing.models import Invoice
 from marketplaces.channels import base, registry
 from marketplaces.models import ChannelCustomer
 from payments import recording
-from payments.models import IN_FLIGHT, AttemptStatus, PaymentAttempt, PaymentMethod
+from payments.models import CHARGED, IN_FLIGHT, AttemptStatus, PaymentAttempt, PaymentMethod
 
 _MESSAGE_LENGTH = 500
 _CODE_LENGTH = 64
@@ -101,7 +101,7 @@ def apply_outcome(*, attempt_id: str, outcome: base.ChargeOutcome, now: datetime
     told = PaymentAttempt.objects.only("invoice_id", "tenant_id").get(pk=attempt_id)
     recording.lock_invoice(told.invoice_id, tenant_id=told.tenant_id)
     attempt = PaymentAttempt.objects.select_for_update(no_key=True).get(pk=attempt_id)
-    if outcome.status == "unknown" or attempt.status == AttemptStatus.SUCCEEDED:
+    if outcome.status == "unknown" or attempt.status in CHARGED:
         return attempt
     if outcome.status == "succeeded":
         return _succeed(attempt, outcome, now)

@@ -143,6 +143,8 @@ class AttemptStatus(models.TextChoices):
 
 
 IN_FLIGHT = (AttemptStatus.PENDING, AttemptStatus.PROCESSING)
+# The money came, whatever became of it since.
+CHARGED = (AttemptStatus.SUCCEEDED, AttemptStatus.REFUNDED, AttemptStatus.DISPUTED)
 
 
 class PaymentAttempt(models.Model):

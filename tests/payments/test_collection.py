@@ -12,7 +12,7 @@ from billing_site.kernel.models import OutboxMessage
 from invoicing.models import Invoice
 from marketplaces.channels import base
 from marketplaces.channels.stripe import StripeChannel
-from payments import collection, errors, models
+from payments import attempts, collection, errors, models
 from payments.models import CollectionStatus, Payment, PaymentAttempt
 from tests.factories import invoicing as invoicing_factories
 from tests.factories import payments as factories
@@ -288,6 +288,24 @@ class TestAfterACrash:
         collection.collect_payments(now=NOW)
         assert attempts_of(invoice) == [(1, "succeeded")]
         assert_paid_once(invoice, stripe)
+
+
+class TestAfterTheCharge:
+    @pytest.mark.parametrize("status", ["refunded", "disputed"])
+    def test_it_keeps_what_became_of_the_money_when_the_success_is_told_again(
+        self, stripe: launch.StandIn, status: str
+    ) -> None:
+        factories.make_chargeable_invoice()
+        collection.collect_payments(now=NOW)
+        attempt = PaymentAttempt.objects.get()
+        PaymentAttempt.objects.update(status=status)
+        told = base.ChargeOutcome(
+            status="succeeded", external_id=attempt.external_id, amount_cents=attempt.amount_cents, currency="USD"
+        )
+        with transaction.atomic():
+            attempts.apply_outcome(attempt_id=attempt.pk, outcome=told, now=LATER)
+        attempt.refresh_from_db()
+        assert attempt.status == status
 
 
 class TestPayInvoice:
