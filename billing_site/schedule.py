@@ -27,6 +27,7 @@ def entries() -> dict[str, Entry]:
         "collect payments": _every(settings.BEAT_BILLING_SECONDS, "payments.collect_payments"),
         "work off webhooks": _every(settings.BEAT_WEBHOOK_SECONDS, "payments.process_webhooks"),
         "make partitions": {"task": "metering.maintain_partitions", "schedule": crontab(hour="2", minute="10")},
+        "recognize revenue": {"task": "invoicing.recognize_revenue", "schedule": crontab(hour="0", minute="30")},
         "seal the ledger": {"task": "ledger.seal_transactions", "schedule": crontab(minute="20")},
         "forget old idempotency keys": {
             "task": "kernel.purge_idempotency_keys",

@@ -8,7 +8,7 @@ from unfold.decorators import display
 
 from billing_site.kernel import money
 from billing_site.kernel.admin import ReadOnlyInline, ReadOnlyModelAdmin
-from invoicing import models
+from invoicing import models, recognition
 from invoicing.models.invoices import InvoiceStatus
 from ledger.models import Entry
 
@@ -168,6 +168,51 @@ class NumberSeriesAdmin(ReadOnlyModelAdmin):
     list_display = ("book", "year", "kind", "last_number")
     list_filter = ("year", "kind")
     search_fields = ("book",)
+
+
+@admin.register(models.RecognitionSchedule)
+class RecognitionScheduleAdmin(ReadOnlyModelAdmin):
+    """Fees billed in advance: what is earned of each line, and what is planned."""
+
+    list_display = ("id", "invoice", "tenant", "starts_on", "ends_on", "amount", "earned", "deferred", "closed_on")
+    list_filter = ("book", "currency", "starts_on", "closed_on")
+    search_fields = ("id", "invoice__id", "invoice__number", "tenant__id", "tenant__name")
+    list_select_related = ("invoice", "tenant")
+    readonly_fields = ("plan",)
+
+    @admin.display(description="Amount", ordering="amount_cents")
+    def amount(self, schedule: models.RecognitionSchedule) -> str:
+        """The whole amount with its currency."""
+        return money.format_cents(schedule.amount_cents, schedule.currency)
+
+    @admin.display(description="Earned", ordering="earned_cents")
+    def earned(self, schedule: models.RecognitionSchedule) -> str:
+        """What is earned with its currency."""
+        return money.format_cents(schedule.earned_cents, schedule.currency)
+
+    @admin.display(description="Deferred")
+    def deferred(self, schedule: models.RecognitionSchedule) -> str:
+        """What is not earned yet with its currency."""
+        return money.format_cents(schedule.deferred_cents, schedule.currency)
+
+    @admin.display(description="Plan by month")
+    def plan(self, schedule: models.RecognitionSchedule) -> str:
+        """What each month earns."""
+        rows = [
+            (month.month, month.days, money.format_cents(month.amount_cents, schedule.currency))
+            for month in recognition.planned_months(schedule)
+        ]
+        cells = format_html_join("", "<tr><td>{}</td><td>{} days</td><td>{}</td></tr>", rows)
+        return format_html("<table>{}</table>", cells)
+
+
+@admin.register(models.RecognitionProgress)
+class RecognitionProgressAdmin(ReadOnlyModelAdmin):
+    """Up to which day each book has earned its fees."""
+
+    list_display = ("book", "currency", "recognized_through_on")
+    list_filter = ("currency", "recognized_through_on")
+    search_fields = ("book", "currency")
 
 
 def _entries_of(invoice: models.Invoice) -> QuerySet[Entry]:

@@ -20,4 +20,6 @@ class InvoicingConfig(AppConfig):
         "invoicing_invoice": "SELECT, INSERT, UPDATE, DELETE",
         "invoicing_line_item": "SELECT, INSERT, UPDATE, DELETE",
         "invoicing_number_series": "SELECT, INSERT, UPDATE",
+        "invoicing_recognition_schedule": "SELECT, INSERT, UPDATE",
+        "invoicing_recognition_progress": "SELECT, INSERT, UPDATE",
     }

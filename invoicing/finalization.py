@@ -14,7 +14,7 @@ from typing import Literal
 from django.db.models import QuerySet
 
 from billing_site.kernel import outbox
-from invoicing import drafting, errors, journal, models, numbering, settlement, sweeps
+from invoicing import drafting, errors, journal, models, numbering, recognition, settlement, sweeps
 from invoicing.models.invoices import InvoiceStatus
 from ledger import posting
 from metering import usage
@@ -118,9 +118,11 @@ def _awaits_usage(invoice: models.Invoice) -> bool:
 def _finalize(invoice: models.Invoice, now: datetime) -> models.Invoice:
     """Requires the lock on the draft."""
     drafting.recompute(invoice)
-    fact = journal.invoice_finalized(invoice=invoice, lines=list(invoice.lines.all()), finalized_at=now)
+    lines = list(invoice.lines.all())
+    fact = journal.invoice_finalized(invoice=invoice, lines=lines, finalized_at=now)
     if fact is not None:
         posting.post(book=invoice.book, transaction=fact)
+    recognition.open_schedules(invoice=invoice, lines=lines, now=now)
     invoice.number = numbering.next_number(book=invoice.book, kind=numbering.INVOICE, at=now)
     invoice.finalized_at = now
     invoice.due_at = now + timedelta(days=invoice.tenant.net_terms_days)

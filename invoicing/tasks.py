@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from billing_site.kernel import clock
-from invoicing import drafting, finalization
+from invoicing import drafting, finalization, recognition
 
 
 @shared_task(name="invoicing.generate_invoices", ignore_result=True)
@@ -16,3 +16,9 @@ def generate_invoices() -> None:
 def finalize_invoices() -> None:
     """Finalize what is out of grace. Safe to repeat."""
     finalization.finalize_invoices(now=clock.now())
+
+
+@shared_task(name="invoicing.recognize_revenue", ignore_result=True)
+def recognize_revenue() -> None:
+    """Earn the fees billed in advance, for every day that is over. Safe to repeat."""
+    recognition.recognize_revenue(now=clock.now())

@@ -16,5 +16,6 @@ urlpatterns = [
     path("invoices", views.InvoicesEndpoint.as_view()),
     path("invoices/<str:invoice_id>", views.InvoiceEndpoint.as_view()),
     path("invoices/<str:invoice_id>/finalize", views.FinalizeInvoiceEndpoint.as_view()),
+    path("invoices/<str:invoice_id>/recognition", views.InvoiceRecognitionEndpoint.as_view()),
     path("pricing/quote", views.QuoteEndpoint.as_view()),
 ]

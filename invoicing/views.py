@@ -12,7 +12,19 @@ from rest_framework.response import Response
 
 from billing_site.kernel import api, clock, idempotency
 from billing_site.kernel.errors import FieldError
-from invoicing import catalog, errors, filters, finalization, lines, models, serializers, subscriptions, tenants
+from invoicing import (
+    catalog,
+    errors,
+    filters,
+    finalization,
+    lines,
+    models,
+    recognition,
+    recognition_serializers,
+    serializers,
+    subscriptions,
+    tenants,
+)
 from invoicing.pricing import definitions, rating, reading
 from ledger import balances
 
@@ -217,6 +229,21 @@ class InvoiceEndpoint(api.Endpoint):
         """One invoice with its lines."""
         self.query()
         return Response(serializers.InvoiceSerializer(_visible_invoice(self, invoice_id)).data)
+
+
+class InvoiceRecognitionEndpoint(api.Endpoint):
+    """``/v1/invoices/{id}/recognition``."""
+
+    @extend_schema(
+        summary="Read what is earned of an invoice billed in advance",
+        description="Its lines that went to deferred revenue, each with its plan by month. A draft has none yet.",
+        responses=recognition_serializers.RecognitionSerializer,
+    )
+    def get(self, request: Request, invoice_id: str) -> Response:
+        """Line by line."""
+        self.query()
+        told = recognition.of_invoice(_visible_invoice(self, invoice_id))
+        return Response(recognition_serializers.RecognitionSerializer(told).data)
 
 
 class FinalizeInvoiceEndpoint(api.Endpoint):

@@ -2,7 +2,19 @@
 
 from invoicing.models.catalog import Plan, PlanVersion, Price
 from invoicing.models.invoices import Invoice, LineItem, NumberSeries
+from invoicing.models.recognition import RecognitionProgress, RecognitionSchedule
 from invoicing.models.subscriptions import Subscription
 from invoicing.models.tenants import Tenant
 
-__all__ = ["Invoice", "LineItem", "NumberSeries", "Plan", "PlanVersion", "Price", "Subscription", "Tenant"]
+__all__ = [
+    "Invoice",
+    "LineItem",
+    "NumberSeries",
+    "Plan",
+    "PlanVersion",
+    "Price",
+    "RecognitionProgress",
+    "RecognitionSchedule",
+    "Subscription",
+    "Tenant",
+]

@@ -121,6 +121,25 @@ class LineItemFactory(factory.django.DjangoModelFactory[models.LineItem]):
     period_end = DECEMBER
 
 
+class RecognitionScheduleFactory(factory.django.DjangoModelFactory[models.RecognitionSchedule]):
+    """Ten dollars to be earned in November; what was deferred for it is not in the ledger."""
+
+    class Meta:
+        model = models.RecognitionSchedule
+
+    line = factory.SubFactory(LineItemFactory)
+    invoice = factory.SelfAttribute("line.invoice")
+    tenant = factory.SelfAttribute("invoice.tenant")
+    book = "main"
+    currency = factory.SelfAttribute("invoice.currency")
+    time_zone = "UTC"
+    starts_on = NOVEMBER.date()
+    ends_on = DECEMBER.date()
+    due_from_on = factory.SelfAttribute("starts_on")
+    amount_cents = 1000
+    created_at = NOVEMBER
+
+
 class NumberSeriesFactory(factory.django.DjangoModelFactory[models.NumberSeries]):
     """A series that has given one number."""
 

@@ -40,9 +40,32 @@ class TestInvoiceAdmin:
         assert models.Invoice.objects.get().status == "open"
 
 
+class TestRecognitionScheduleAdmin:
+    def test_shows_the_plan_by_month(self, finance: Client) -> None:
+        factories.make_open_invoice(amount_cents=2000)
+        schedule = models.RecognitionSchedule.objects.get()
+
+        page = finance.get(reverse("admin:invoicing_recognitionschedule_change", args=[schedule.id])).content.decode()
+
+        assert "2026-11" in page
+        assert "20.00 USD" in page
+
+
 class TestScreens:
     @pytest.mark.parametrize(
-        "model", ["tenant", "plan", "planversion", "price", "subscription", "invoice", "lineitem", "numberseries"]
+        "model",
+        [
+            "tenant",
+            "plan",
+            "planversion",
+            "price",
+            "subscription",
+            "invoice",
+            "lineitem",
+            "numberseries",
+            "recognitionschedule",
+            "recognitionprogress",
+        ],
     )
     def test_list_and_search(self, finance: Client, model: str) -> None:
         factories.make_open_invoice()

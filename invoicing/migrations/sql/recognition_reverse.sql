@@ -1,0 +1,6 @@
+DROP TRIGGER invoicing_recognition_progress_is_not_emptied ON public.invoicing_recognition_progress;
+DROP TRIGGER invoicing_recognition_progress_goes_forward ON public.invoicing_recognition_progress;
+DROP TRIGGER invoicing_recognition_schedule_is_not_emptied ON public.invoicing_recognition_schedule;
+DROP TRIGGER invoicing_recognition_schedule_is_guarded ON public.invoicing_recognition_schedule;
+DROP FUNCTION public.invoicing_guard_recognition_progress();
+DROP FUNCTION public.invoicing_guard_recognition_schedule();
