@@ -177,3 +177,27 @@ class BlockAdmin(kernel_admin.ReadOnlyModelAdmin):
     def hash_hex(self, block: models.Block) -> str:
         """Of this block, and so of everything before it."""
         return block.hash_hex
+
+
+@admin.register(models.Period)
+class PeriodAdmin(kernel_admin.ReadOnlyModelAdmin):
+    """Closed periods, those that were reopened too, with who did it and why."""
+
+    list_display = ("public_id", "book", "starts_at", "ends_at", "revision", "state", "closed_by", "closed_at")
+    list_filter = ("state", "book", "ends_at")
+    search_fields = ("=closed_by", "=reopened_by", "close_reason", "reopen_reason")
+
+
+@admin.register(models.PeriodBalance)
+class PeriodBalanceAdmin(kernel_admin.ReadOnlyModelAdmin):
+    """Snapshots: what each account held when a period ended."""
+
+    list_display = ("period", "account", "held")
+    list_select_related = ("account", "period")
+    list_filter = ("period__book", "account__type", "account__currency")
+    search_fields = ("=account__tenant_id", "=account__code")
+
+    @admin.display(description="balance at its end", ordering="balance_cents")
+    def held(self, shown: models.PeriodBalance) -> str:
+        """Positive on the normal side."""
+        return money.format_cents(shown.balance_cents, shown.account.currency)

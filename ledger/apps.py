@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 _POSTING_ARGUMENTS: Final = (
     "text, text[], bytea[], text[], text[], text[], timestamptz[], text[], text[], text[], jsonb[], "
-    "integer[], bigint[], text[], text[], text[], text[], integer[], integer[], integer[], text[], bigint[]"
+    "integer[], bigint[], bigint[], text[], text[], text[], text[], integer[], integer[], integer[], text[], bigint[]"
 )
 
 
@@ -23,9 +23,13 @@ class LedgerConfig(AppConfig):
         "ledger_transaction": "SELECT",
         "ledger_entry": "SELECT",
         "ledger_block": "SELECT",
+        "ledger_period": "SELECT",
+        "ledger_period_balance": "SELECT",
     }
     service_functions: ClassVar[tuple[str, ...]] = (
         "public.ledger_open_book(text, text)",
         f"public.ledger_post_transactions({_POSTING_ARGUMENTS})",
         "public.ledger_seal_next_block(text)",
+        "public.ledger_close_period(text, timestamptz, timestamptz, timestamptz, text, text)",
+        "public.ledger_reopen_period(text, timestamptz, timestamptz, timestamptz, text, text)",
     )

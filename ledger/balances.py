@@ -1,9 +1,12 @@
 """
 What the books say: balances of accounts and tenants, the trial balance, now and at any earlier moment.
 
-A balance now is read from balance rows. A balance ``as_of`` a moment is that, less what the entries from that moment on
-moved, so that the cost is that of the time since, not of all history. ``as_of`` is half-open, as periods are: it counts
-what took effect before it, so that midnight of 1 December is the close of November.
+A balance now is read from balance rows. A balance ``as_of`` a moment is what the last closed period before it ended
+with, and what the entries from there to the moment moved; before the first closing it is the balance now, less what the
+entries from the moment on moved. Either way the cost is that of the open time, not of all history.
+
+``as_of`` is half-open, as periods are: it counts what took effect before it, so that midnight of 1 December is the
+close of November.
 """
 
 from collections.abc import Iterable, Mapping
@@ -67,14 +70,10 @@ class TrialBalanceTotal:
     credit_cents: int
 
 
-_TRIAL_BALANCE: Final = """
+_NET_BY_TYPE: Final = """
     SELECT account.currency, line.name, line.code, line.category, line.normal_side,
            sum(CASE line.normal_side WHEN 'debit' THEN moved.cents ELSE -moved.cents END)::bigint AS net_debit_cents
-      FROM (
-            SELECT balance.account_id, balance.balance_cents AS cents
-              FROM ledger_balance AS balance
-            {later}
-           ) AS moved
+      FROM moved
       JOIN ledger_account AS account ON account.id = moved.account_id
       JOIN ledger_account_type AS line ON line.name = account.type
      WHERE account.book_id = %(book)s
@@ -83,28 +82,72 @@ _TRIAL_BALANCE: Final = """
      ORDER BY account.currency, line.code
 """
 
-_LATER_ENTRIES_UNDONE: Final = """
-            UNION ALL
-            SELECT entry.account_id,
-                   -sum(CASE WHEN entry.entry_type = account.normal_side THEN entry.amount_cents
-                             ELSE -entry.amount_cents END) AS cents
-              FROM ledger_entry AS entry
-              JOIN ledger_account AS account ON account.id = entry.account_id
-             WHERE entry.effective_at >= %(as_of)s
-             GROUP BY entry.account_id
+_MOVED_UNTIL_NOW: Final = """
+    WITH moved AS (
+        SELECT balance.account_id, balance.balance_cents AS cents
+          FROM ledger_balance AS balance
+    )
+"""
+
+# One statement, so one snapshot: a period that is reopened meanwhile is either read or not. The branches that the
+# closing, or its absence, rules out are not executed at all.
+_MOVED_BEFORE: Final = """
+    WITH closing AS MATERIALIZED (
+        SELECT period.id, period.ends_at
+          FROM ledger_period AS period
+         WHERE period.book_id = %(book)s AND period.state = 'closed' AND period.ends_at <= %(as_of)s
+         ORDER BY period.ends_at DESC
+         LIMIT 1
+    ), moved AS (
+        SELECT held.account_id, held.balance_cents AS cents
+          FROM ledger_period_balance AS held
+         WHERE held.period_id = (SELECT closing.id FROM closing)
+        UNION ALL
+        SELECT since.account_id, since.cents
+          FROM (SELECT entry.account_id,
+                       sum(CASE WHEN entry.entry_type = account.normal_side THEN entry.amount_cents
+                                ELSE -entry.amount_cents END) AS cents
+                  FROM ledger_entry AS entry
+                  JOIN ledger_account AS account ON account.id = entry.account_id
+                 WHERE entry.effective_at >= (SELECT closing.ends_at FROM closing)
+                   AND entry.effective_at < %(as_of)s
+                 GROUP BY entry.account_id) AS since
+        UNION ALL
+        SELECT balance.account_id, balance.balance_cents
+          FROM ledger_balance AS balance
+         WHERE NOT EXISTS (SELECT FROM closing)
+        UNION ALL
+        SELECT later.account_id, -later.cents
+          FROM (SELECT entry.account_id,
+                       sum(CASE WHEN entry.entry_type = account.normal_side THEN entry.amount_cents
+                                ELSE -entry.amount_cents END) AS cents
+                  FROM ledger_entry AS entry
+                  JOIN ledger_account AS account ON account.id = entry.account_id
+                 WHERE entry.effective_at >= %(as_of)s
+                   AND NOT EXISTS (SELECT FROM closing)
+                 GROUP BY entry.account_id) AS later
+    )
 """
 
 
-def balance_cents(*, book: str, account_type: str, currency: str, tenant_id: str = "", channel: str = "") -> int:
-    """The balance of one account, positive on its normal side; 0 where it was never opened."""
-    found = models.Balance.objects.filter(
-        account__book_id=book,
-        account__type=account_type,
-        account__currency=currency,
-        account__tenant_id=tenant_id,
-        account__channel=channel,
-    ).aggregate(total=_total("balance_cents"))
-    return int(found["total"])
+def balance_cents(
+    *,
+    book: str,
+    account_type: str,
+    currency: str,
+    tenant_id: str = "",
+    channel: str = "",
+    as_of: datetime | None = None,
+) -> int:
+    """The balance of one account, now or before a moment, positive on its normal side; 0 where it was never opened."""
+    accounts = models.Account.objects.filter(
+        book_id=book,
+        type=account_type,
+        currency=currency,
+        tenant_id=tenant_id,
+        channel=channel,
+    )
+    return with_balance(accounts, as_of=as_of).values_list("balance_cents", flat=True).first() or 0
 
 
 def with_balance(
@@ -113,17 +156,31 @@ def with_balance(
     as_of: datetime | None = None,
 ) -> "QuerySet[WithAnnotations[models.Account, HeldCents]]":
     """Annotate accounts with ``balance_cents``, in one statement and so of one moment."""
-    held = _subtotal(models.Balance.objects.filter(account=OuterRef("pk")), "balance_cents")
+    held_now = _subtotal(models.Balance.objects.filter(account=OuterRef("pk")), "balance_cents")
     if as_of is None:
-        return accounts.annotate(balance_cents=held)
-    later = models.Entry.objects.filter(account=OuterRef("pk"), effective_at__gte=as_of).annotate(
+        return accounts.annotate(balance_cents=held_now)
+    entries = models.Entry.objects.filter(account=OuterRef("pk")).annotate(
         signed_cents=Case(
             When(entry_type=OuterRef("normal_side"), then=F("amount_cents")),
             default=-F("amount_cents"),
             output_field=BigIntegerField(),
         ),
     )
-    return accounts.annotate(balance_cents=held - _subtotal(later, "signed_cents"))
+    closing = models.Period.objects.filter(book=OuterRef("book"), state="closed", ends_at__lte=as_of).order_by(
+        "-ends_at",
+    )
+    held_then = models.PeriodBalance.objects.filter(account=OuterRef("pk"), period=OuterRef("closing_id"))
+    since = entries.filter(effective_at__gte=OuterRef("closed_until"), effective_at__lt=as_of)
+    later = entries.filter(effective_at__gte=as_of)
+    return accounts.annotate(
+        closing_id=Subquery(closing.values("pk")[:1]),
+        closed_until=Subquery(closing.values("ends_at")[:1]),
+        balance_cents=Case(
+            When(closing_id=None, then=held_now - _subtotal(later, "signed_cents")),
+            default=_subtotal(held_then, "balance_cents") + _subtotal(since, "signed_cents"),
+            output_field=BigIntegerField(),
+        ),
+    )
 
 
 def list_tenant_balances(*, tenant_id: str) -> list[TypeBalance]:
@@ -158,7 +215,7 @@ def tenant_balances(*, tenant_id: str) -> Mapping[tuple[str, str], int]:
 
 def trial_balance(*, book: str, currency: str | None = None, as_of: datetime | None = None) -> list[TrialBalanceRow]:
     """The net balance of each account type of a book, by currency and code, in one statement."""
-    statement = _TRIAL_BALANCE.format(later="" if as_of is None else _LATER_ENTRIES_UNDONE)
+    statement = (_MOVED_UNTIL_NOW if as_of is None else _MOVED_BEFORE) + _NET_BY_TYPE
     with connection.cursor() as cursor:
         cursor.execute(statement, {"book": book, "currency": currency, "as_of": as_of})
         rows = cursor.fetchall()
@@ -193,6 +250,9 @@ def _total(column: str) -> Coalesce:
     return Coalesce(Cast(Sum(column), BigIntegerField()), Value(0), output_field=BigIntegerField())
 
 
-def _subtotal(rows: QuerySet[models.Balance] | QuerySet[models.Entry], column: str) -> Coalesce:
+def _subtotal(
+    rows: QuerySet[models.Balance] | QuerySet[models.Entry] | QuerySet[models.PeriodBalance],
+    column: str,
+) -> Coalesce:
     total = rows.order_by().values("account").annotate(total=_total(column)).values("total")
     return Coalesce(Subquery(total), Value(0), output_field=BigIntegerField())

@@ -125,6 +125,90 @@ class TransactionNotFound(errors.NotFound):
     title = "Transaction not found"
 
 
+class PeriodNotFound(errors.NotFound):
+    """There is no such period."""
+
+    code = "period_not_found"
+    title = "Period not found"
+
+
+class InvalidPeriod(errors.Unprocessable):
+    """A period ends after it starts, and is closed by somebody for a reason once it is over."""
+
+    code = "invalid_period"
+    title = "Invalid period"
+
+
+class FirstPeriodNeedsStart(errors.Unprocessable):
+    """The first period that is closed in a book has none before it to begin at."""
+
+    code = "first_period_needs_start"
+    title = "First period needs a start"
+
+
+class PeriodOutOfOrder(errors.Conflict):
+    """Periods are closed one after another: this one does not begin where the last closed one ends."""
+
+    code = "period_out_of_order"
+    title = "Period out of order"
+
+
+class PeriodNotLast(errors.Conflict):
+    """Periods are reopened from the last one on, and others are closed after this one."""
+
+    code = "period_is_not_the_last"
+    title = "Period is not the last closed one"
+
+
+class PeriodNotClosed(errors.Conflict):
+    """No closed period of the book has these bounds."""
+
+    code = "period_is_not_closed"
+    title = "Period is not closed"
+
+
+class PeriodClosed(errors.Conflict):
+    """An entry lies in a closed period. Our own function moves it to the first open instant."""
+
+    code = "period_closed"
+    title = "Period is closed"
+
+
+class WrongIsolation(errors.Conflict):
+    """The ledger is written at READ COMMITTED, so that a closing that was waited for is seen."""
+
+    code = "ledger_wrong_isolation"
+    title = "Wrong isolation level"
+
+
+class AlreadyReversed(errors.Conflict):
+    """A transaction is reversed once."""
+
+    code = "transaction_already_reversed"
+    title = "Transaction is reversed already"
+
+
+class NotTheOpposite(errors.Unprocessable):
+    """A reversal has the entries of what it reverses, each on the other side."""
+
+    code = "reversal_is_not_the_opposite"
+    title = "Reversal is not the exact opposite"
+
+
+class NotManual(errors.Conflict):
+    """Over the API manual transactions alone are reversed: others have corrections of their own."""
+
+    code = "transaction_is_not_manual"
+    title = "Transaction is not a manual one"
+
+
+class ReservedAccountType(errors.Unprocessable):
+    """Receivables, deferred revenue and credits belong to invoices, credits and their own corrections."""
+
+    code = "account_type_reserved"
+    title = "Account type is not for manual transactions"
+
+
 RULES: Final[Mapping[str, type[errors.DomainError]]] = {
     "ledger_transaction_balances": Unbalanced,
     "ledger_transaction_moves_something": Unbalanced,
@@ -151,6 +235,20 @@ RULES: Final[Mapping[str, type[errors.DomainError]]] = {
     "ledger_account_has_a_book": BookNotFound,
     "ledger_book_has_a_code": InvalidBookCode,
     "ledger_history_is_append_only": AppendOnly,
+    "ledger_period_ends_after_it_starts": InvalidPeriod,
+    "ledger_period_is_over_when_closed": InvalidPeriod,
+    "ledger_period_says_who_closed_it_and_why": InvalidPeriod,
+    "ledger_period_says_who_reopened_it_and_why": InvalidPeriod,
+    "ledger_first_period_has_a_start": FirstPeriodNeedsStart,
+    "ledger_periods_are_closed_in_order": PeriodOutOfOrder,
+    "ledger_last_period_is_reopened_first": PeriodNotLast,
+    "ledger_period_to_reopen_is_closed": PeriodNotClosed,
+    "ledger_closed_period_stays_closed": PeriodClosed,
+    "ledger_is_written_at_read_committed": WrongIsolation,
+    "ledger_transaction_reversed_once": AlreadyReversed,
+    "ledger_reversal_is_the_exact_opposite": NotTheOpposite,
+    "ledger_reversal_matches_what_it_reverses": NotTheOpposite,
+    "ledger_snapshot_is_taken_by_closing": AppendOnly,
 }
 
 

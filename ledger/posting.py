@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from django.db import connection, transaction
 
@@ -27,7 +27,7 @@ _POST: Final = """
            %s,
            %s::text[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
            %s::text[], %s::text[], %s::text[], %s::jsonb[], %s::integer[], %s::bigint[],
-           %s::text[], %s::text[], %s::text[], %s::text[],
+           %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[],
            %s::integer[], %s::integer[], %s::integer[], %s::text[], %s::bigint[])
 """
 
@@ -54,7 +54,8 @@ class NewTransaction:
     One business fact to be posted.
 
     ``idempotency_key`` names the fact (``invoice:inv_x:finalized``) and never expires. ``tenant_id`` empty: the
-    transaction is the book's, and may touch the accounts of many tenants.
+    transaction is the book's, and may touch the accounts of many tenants. ``reverses_id`` names the transaction whose
+    exact opposite this is; ``reverse`` makes such.
     """
 
     idempotency_key: str
@@ -67,6 +68,7 @@ class NewTransaction:
     reference_id: str
     description: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    reverses_id: int | None = None
 
 
 def post(*, book: str, transaction: NewTransaction) -> models.Transaction:
@@ -75,9 +77,11 @@ def post(*, book: str, transaction: NewTransaction) -> models.Transaction:
 
     Units: ``amount_cents`` is positive, in the minor unit of the transaction's currency.
     Idempotency: the same key with the same facts answers the first transaction. Facts are the kind, the tenant, the
-    currency, ``occurred_at``, the reference and the entries in any order; description and metadata may be reworded.
-    Locks: the key, then the balances touched, in account order. Requires an open transaction, which must be rolled
-    back after a refusal.
+    currency, ``occurred_at``, the reference, what it reverses and the entries in any order; description and metadata
+    may be reworded.
+    Periods: a fact that lies in a closed period takes effect at the first open instant, and keeps ``occurred_at``.
+    Locks: the book, shared; the key; then the balances touched, in account order. Requires an open transaction at READ
+    COMMITTED, which must be rolled back after a refusal.
 
     Raises:
         Unbalanced: debits and credits differ.
@@ -117,6 +121,71 @@ def post_many(*, book: str, transactions: Sequence[NewTransaction]) -> list[mode
     ]
 
 
+def reverse(
+    *,
+    original: models.Transaction,
+    kind: str,
+    occurred_at: datetime,
+    reference_type: str,
+    reference_id: str,
+    description: str,
+    metadata: Mapping[str, str] | None = None,
+) -> models.Transaction:
+    """
+    Post the exact opposite of a transaction, once.
+
+    Idempotency: a transaction has one reversal; again answers that one, whatever else was given.
+    Locks and transaction are those of ``post``.
+
+    Raises:
+        BelowFloor: a credit balance would fall below zero, as it has been spent since.
+    """
+    first = find_reversal(original)
+    if first is not None:
+        return first
+    new = NewTransaction(
+        idempotency_key=f"{original.public_id}:reversed",
+        kind=kind,
+        tenant_id=original.tenant_id,
+        currency=original.currency,
+        occurred_at=occurred_at,
+        entries=_opposite_entries(original),
+        reference_type=reference_type,
+        reference_id=reference_id,
+        description=description,
+        metadata=metadata or {},
+        reverses_id=original.pk,
+    )
+    try:
+        with transaction.atomic():
+            return post(book=original.book_id, transaction=new)
+    except (errors.IdempotencyConflict, errors.AlreadyReversed):
+        # Somebody was faster by a moment. The next statement sees what was waited for.
+        first = find_reversal(original)
+        if first is None:
+            raise
+        return first
+
+
+def find_reversal(original: models.Transaction) -> models.Transaction | None:
+    """The transaction that reverses this one."""
+    return models.Transaction.objects.filter(reverses_id=original.pk).first()
+
+
+def _opposite_entries(original: models.Transaction) -> list[NewEntry]:
+    _require_open_transaction()
+    return [
+        NewEntry(
+            account_type=entry.account.type,
+            entry_type=chart.CREDIT if entry.entry_type == chart.DEBIT else chart.DEBIT,
+            amount_cents=entry.amount_cents,
+            tenant_id=entry.account.tenant_id,
+            channel=entry.account.channel,
+        )
+        for entry in models.Entry.objects.filter(transaction=original).select_related("account").order_by("line_no")
+    ]
+
+
 def fingerprint(new: NewTransaction) -> bytes:
     """The SHA-256 of the facts in canonical JSON; tells a replay from a conflict."""
     entries = sorted(
@@ -131,6 +200,7 @@ def fingerprint(new: NewTransaction) -> bytes:
         "reference_type": new.reference_type,
         "reference_id": new.reference_id,
         "entries": entries,
+        **({} if new.reverses_id is None else {"reverses_id": new.reverses_id}),
     }
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).digest()
@@ -228,6 +298,7 @@ def _arguments(book: str, transactions: Sequence[NewTransaction], fingerprints: 
         _texts(json.dumps(dict(new.metadata)) if new.metadata else "{}" for new in transactions),
         _integers(len(new.entries) for new in transactions),
         _integers(_amount_cents(new) for new in transactions),
+        _integers("NULL" if new.reverses_id is None else new.reverses_id for new in transactions),
         _texts(account_types),
         _texts(account_currencies),
         _texts(account_tenant_ids),
@@ -246,7 +317,7 @@ def _texts(values: Iterable[str]) -> str:
     return "{" + ",".join([f'"{value}"' for value in escaped]) + "}"
 
 
-def _integers(values: Iterable[int]) -> str:
+def _integers(values: Iterable[int | Literal["NULL"]]) -> str:
     """A PostgreSQL array of integers as a literal."""
     return "{" + ",".join(map(str, values)) + "}"
 
@@ -280,7 +351,7 @@ def _posted(
         "metadata": dict(new.metadata),
         "entry_count": len(new.entries),
         "amount_cents": _amount_cents(new),
-        "reverses_id": None,
+        "reverses_id": new.reverses_id,
     }
     # In the order of the model's columns, as from_db needs them; its writer is left to be read when someone asks.
     columns = [column.attname for column in models.Transaction._meta.concrete_fields if column.attname in values]  # noqa: SLF001  (a documented API)

@@ -115,6 +115,17 @@ def honest(cursor: psycopg.Cursor[Any], *, key: str, amount_cents: int = 100) ->
     return forgery
 
 
+def opposite(cursor: psycopg.Cursor[Any], *, key: str, of: int, amount_cents: int = 100) -> Forgery:
+    """The reversal of what ``honest`` made and is transaction ``of`` now."""
+    forgery = honest(cursor, key=key, amount_cents=amount_cents)
+    forgery.header["reverses_id"] = of
+    for line in forgery.entries:
+        line["entry_type"] = "credit" if line["entry_type"] == "debit" else "debit"
+        line["balance_after_cents"] -= 2 * amount_cents
+    forgery.settle()
+    return forgery
+
+
 def entry(cursor: psycopg.Cursor[Any], account_id: int, entry_type: str, amount_cents: int, line_no: int) -> Row:
     """An entry that continues its account, raising it."""
     cursor.execute("SELECT balance_cents, last_seq FROM ledger_balance WHERE account_id = %s", [account_id])

@@ -7,7 +7,15 @@ from django.db.utils import ProgrammingError
 
 from tests.factories import ledger as factories
 
-TABLES = ("ledger_book", "ledger_account_type", "ledger_account", "ledger_transaction", "ledger_entry")
+TABLES = (
+    "ledger_book",
+    "ledger_account_type",
+    "ledger_account",
+    "ledger_transaction",
+    "ledger_entry",
+    "ledger_period",
+    "ledger_period_balance",
+)
 CHANGES = {
     "ledger_book": "UPDATE ledger_book SET name = 'x'",
     "ledger_account_type": "UPDATE ledger_account_type SET floor_cents = NULL",
@@ -25,6 +33,7 @@ ATTACKS = [
     "UPDATE ledger_balance SET account_id = account_id + 1",
     "INSERT INTO ledger_book (code, name) VALUES ('main', 'x') ON CONFLICT (code) DO UPDATE SET name = 'x'",
     "UPDATE ledger_entry SET amount_cents = 1 WHERE false",
+    "UPDATE ledger_period_balance SET balance_cents = 0",
 ]
 
 

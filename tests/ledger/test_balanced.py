@@ -161,18 +161,37 @@ class TestTransaction:
         forgery.header[column] = value
         refused(cursor, forgery, constraint)
 
-    def test_reverses_one_of_its_own_tenant_once(self, cursor: psycopg.Cursor) -> None:
+    @pytest.fixture
+    def first_id(self, cursor: psycopg.Cursor) -> int:
         cursor.execute("SELECT id FROM ledger_transaction")
         row = cursor.fetchone()
         assert row is not None
-        forgery = rawsql.honest(cursor, key="second")
-        forgery.header |= {"reverses_id": row[0], "tenant_id": "globex"}
+        return int(row[0])
+
+    def test_reverses_one_of_its_own_tenant(self, cursor: psycopg.Cursor, first_id: int) -> None:
+        forgery = rawsql.opposite(cursor, key="second", of=first_id)
+        forgery.header["tenant_id"] = "globex"
         refused(cursor, forgery, "ledger_reversal_matches_what_it_reverses", psycopg.errors.ForeignKeyViolation)
-        forgery.header |= {"tenant_id": "acme-corp"}
-        forgery.write(cursor)
-        again = rawsql.honest(cursor, key="third")
-        again.header["reverses_id"] = row[0]
+
+    def test_reverses_one_once(self, cursor: psycopg.Cursor, first_id: int) -> None:
+        rawsql.opposite(cursor, key="second", of=first_id).write(cursor)
+        again = rawsql.opposite(cursor, key="third", of=first_id)
         refused(cursor, again, "ledger_transaction_reversed_once", psycopg.errors.UniqueViolation)
+
+    def test_reverses_one_with_its_exact_opposite(self, cursor: psycopg.Cursor, first_id: int) -> None:
+        the_same = rawsql.honest(cursor, key="second")
+        the_same.header["reverses_id"] = first_id
+        refused(cursor, the_same, "ledger_reversal_is_the_exact_opposite")
+        less = rawsql.opposite(cursor, key="second", of=first_id, amount_cents=99)
+        refused(cursor, less, "ledger_reversal_is_the_exact_opposite")
+
+    def test_does_not_reverse_itself(self, cursor: psycopg.Cursor) -> None:
+        cursor.execute("SELECT nextval('ledger_transaction_id_seq')")
+        row = cursor.fetchone()
+        assert row is not None
+        forgery = rawsql.honest(cursor, key="second")
+        forgery.header |= {"id": row[0], "reverses_id": row[0]}
+        refused(cursor, forgery, "ledger_reversal_is_the_exact_opposite")
 
 
 class TestEntry:

@@ -11,13 +11,19 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from ledger import balances, books, models, posting
+from ledger import balances, books, models, periods, posting
 from tests.factories import ledger as factories
 from tests.factories.kernel import client
 
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
 DECEMBER = datetime(2026, 12, 1, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
+
+
+def close_month(start: datetime, end: datetime) -> None:
+    periods.close_period(
+        book="main", period_start=start, period_end=end, actor="key_1", reason="month end", now=end + TICK
+    )
 
 
 @pytest.mark.django_db
@@ -28,14 +34,14 @@ class TestBalanceCents:
     def test_is_positive_on_the_normal_side(self) -> None:
         factories.TransactionFactory(amount_cents=300)
         factories.TransactionFactory(debit="cash", credit="accounts_receivable", amount_cents=500)
-        named = {"book": "main", "currency": "USD"}
+        named: dict[str, Any] = {"book": "main", "currency": "USD"}
         assert balances.balance_cents(account_type="usage_revenue", **named) == 300
         assert balances.balance_cents(account_type="cash", **named) == 500
         assert balances.balance_cents(account_type="accounts_receivable", tenant_id="acme-corp", **named) == -200
 
     def test_tells_channels_apart(self) -> None:
         factories.TransactionFactory(debit="processor_clearing", credit="accounts_receivable")
-        clearing = {"book": "main", "account_type": "processor_clearing", "currency": "USD"}
+        clearing: dict[str, Any] = {"book": "main", "account_type": "processor_clearing", "currency": "USD"}
         assert balances.balance_cents(**clearing, channel="stripe") == 1000
         assert balances.balance_cents(**clearing, channel="manual") == 0
 
@@ -144,6 +150,13 @@ class TestPlans:
         "/v1/ledger/transactions/{transaction}": 2,
     }
 
+    # With seven of the ten months closed: 600 entries a month.
+    PATHS_WHEN_CLOSED = {
+        "/v1/ledger/accounts/{account}?as_of=2027-05-30T00:00:00Z": 20,
+        "/v1/ledger/trial-balance?as_of=2027-05-30T00:00:00Z": 300,  # the end of the closed period itself
+        "/v1/ledger/trial-balance?as_of=2027-06-15T00:00:00Z": 1200,  # the open month alone
+    }
+
     def test_read_no_more_entries_than_they_show(self, committed_db: str, owner_cursor: psycopg.Cursor) -> None:
         for month in range(10):
             new = [
@@ -156,9 +169,16 @@ class TestPlans:
             with transaction.atomic():
                 posting.post_many(book="main", transactions=new)
         owner_cursor.execute("VACUUM ANALYZE")
+        self.check(self.PATHS)
+        with transaction.atomic():
+            close_month(NOVEMBER, NOVEMBER + timedelta(days=30 * 7))
+        owner_cursor.execute("VACUUM ANALYZE")
+        self.check(self.PATHS_WHEN_CLOSED)
+
+    def check(self, paths: dict[str, int]) -> None:
         account = models.Account.objects.get(tenant_id="tenant-7")
         shown = account.entries.earliest("id").transaction
-        for path, most in self.PATHS.items():
+        for path, most in paths.items():
             scanned = self.entries_scanned(path.format(account=account.public_id, transaction=shown.public_id))
             assert scanned <= most, path
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 Change = dict[str, Any]
 
 
-def balance(account_type: str, **named: str) -> int:
+def balance(account_type: str, **named: Any) -> int:
     return balances.balance_cents(book="main", account_type=account_type, currency="USD", **named)
 
 

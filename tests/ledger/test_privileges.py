@@ -1,4 +1,4 @@
-"""What the service's role owns (nothing), may read (all), may call (three functions), and cannot trick them into."""
+"""What the service's role owns (nothing), may read (all), may call (five functions), and cannot trick them into."""
 
 from typing import Any
 
@@ -18,6 +18,8 @@ TABLES = {
     "ledger_balance",
     "ledger_book",
     "ledger_entry",
+    "ledger_period",
+    "ledger_period_balance",
     "ledger_transaction",
 }
 
@@ -84,12 +86,18 @@ class TestTables:
 
 @pytest.mark.django_db
 class TestFunctions:
-    def test_of_three_may_be_called(self) -> None:
+    def test_of_five_may_be_called(self) -> None:
         callable_ = ask(
             "SELECT proname FROM pg_proc WHERE proname LIKE 'ledger\\_%%' AND has_function_privilege(oid, 'EXECUTE')"
             " ORDER BY proname",
         )
-        assert callable_ == [("ledger_open_book",), ("ledger_post_transactions",), ("ledger_seal_next_block",)]
+        assert [name for (name,) in callable_] == [
+            "ledger_close_period",
+            "ledger_open_book",
+            "ledger_post_transactions",
+            "ledger_reopen_period",
+            "ledger_seal_next_block",
+        ]
 
     def test_run_as_their_owner_with_a_search_path_of_their_own(self) -> None:
         loose = ask(

@@ -60,3 +60,10 @@ END;
 $$;
 
 REVOKE ALL ON FUNCTION public.ledger_open_accounts(text, text[], text[], text[], text[]) FROM PUBLIC;
+
+-- From when on a book is open; holds it so until the transaction ends. Always, until there are periods (periods.sql).
+CREATE FUNCTION public.ledger_hold_book_open(p_book text) RETURNS timestamptz
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$ SELECT '-infinity'::timestamptz $$;
+
+REVOKE ALL ON FUNCTION public.ledger_hold_book_open(text) FROM PUBLIC;

@@ -3,8 +3,9 @@
 -- Three groups of arrays: the transactions, the accounts that they touch (each named once), and their entries, which
 -- point into the other two by position from 1. Within a group, arrays are read side by side.
 --
--- The order of its locks is the same for every caller, so that no two callers wait for each other: keys in key order,
--- then accounts to open in key order, then balance rows by account and shard.
+-- The order of its locks is the same for every caller, so that no two callers wait for each other: the book (shared, so
+-- that no period of it is closed meanwhile), keys in key order, then accounts to open in key order, then balance rows by
+-- account and shard.
 --
 -- What it does not check itself, the tables do (balanced.sql, and the constraints): sums, whole transactions, positive
 -- amounts, currencies, tenants, floors.
@@ -26,6 +27,7 @@ CREATE FUNCTION public.ledger_post_transactions(
     p_metadata jsonb[],
     p_entry_counts integer[],
     p_amounts_cents bigint[],
+    p_reverses_ids bigint[],
     p_account_types text[],
     p_account_currencies text[],
     p_account_tenant_ids text[],
@@ -50,6 +52,7 @@ DECLARE
     opening_cents bigint[];
     opening_seqs bigint[];
     written bigint;
+    first_open timestamptz;
 BEGIN
     -- Such an entry would be passed over in silence below.
     IF EXISTS (
@@ -61,6 +64,9 @@ BEGIN
                   CONSTRAINT = 'ledger_entry_points_into_its_batch';
     END IF;
 
+    -- Late facts take effect at the first instant that is still open.
+    first_open := public.ledger_hold_book_open(p_book);
+
     -- Claim the keys. Whoever writes the same key at this moment is waited for; a key that is there already stays as
     -- it is. Of one key given twice in a call, the first counts.
     given_ids := ARRAY(
@@ -68,16 +74,18 @@ BEGIN
           FROM generate_series(1, cardinality(p_idempotency_keys)));
     INSERT INTO public.ledger_transaction
         (id, book_id, idempotency_key, fingerprint, kind, tenant_id, currency, occurred_at, effective_at,
-         reference_type, reference_id, description, metadata, entry_count, amount_cents, system_identifier)
+         reference_type, reference_id, description, metadata, entry_count, amount_cents, reverses_id,
+         system_identifier)
     SELECT fact.id, p_book, fact.key, fact.fingerprint, fact.kind, fact.tenant_id, fact.currency, fact.occurred_at,
-           fact.occurred_at, fact.reference_type, fact.reference_id, fact.description, fact.metadata,
-           fact.entry_count, fact.amount_cents,
+           GREATEST(fact.occurred_at, first_open), fact.reference_type, fact.reference_id, fact.description,
+           fact.metadata, fact.entry_count, fact.amount_cents, fact.reverses_id,
            -- The column's default would read the cluster's control file for each row; this does once.
            (SELECT public.ledger_system_identifier())
       FROM unnest(given_ids, p_idempotency_keys, p_fingerprints, p_kinds, p_tenant_ids, p_currencies, p_occurred_ats,
-                  p_reference_types, p_reference_ids, p_descriptions, p_metadata, p_entry_counts, p_amounts_cents)
+                  p_reference_types, p_reference_ids, p_descriptions, p_metadata, p_entry_counts, p_amounts_cents,
+                  p_reverses_ids)
            AS fact (id, key, fingerprint, kind, tenant_id, currency, occurred_at,
-                    reference_type, reference_id, description, metadata, entry_count, amount_cents)
+                    reference_type, reference_id, description, metadata, entry_count, amount_cents, reverses_id)
      ORDER BY fact.key, fact.id
         ON CONFLICT (book_id, idempotency_key) DO NOTHING;
     GET DIAGNOSTICS written = ROW_COUNT;
@@ -156,13 +164,14 @@ BEGIN
                p_tenant_ids[line.transaction], line.account_id, p_account_tenant_ids[line.account],
                account_shards[line.account], line.type, line.amount_cents,
                opening_seqs[line.account] + line.step_no, opening_cents[line.account] + line.moved_cents,
-               p_occurred_ats[line.transaction]
+               GREATEST(p_occurred_ats[line.transaction], first_open)
           FROM line
          ORDER BY line.position;
     END IF;
 
     RETURN QUERY
-        SELECT fact.found_id, fact.occurred_at, statement_timestamp(), fact.found_id <> fact.given_id
+        SELECT fact.found_id, GREATEST(fact.occurred_at, first_open), statement_timestamp(),
+               fact.found_id <> fact.given_id
           FROM unnest(found_ids, given_ids, p_occurred_ats) WITH ORDINALITY
                AS fact (found_id, given_id, occurred_at, position)
          ORDER BY fact.position;
@@ -171,4 +180,4 @@ $$;
 
 REVOKE ALL ON FUNCTION public.ledger_post_transactions(
     text, text[], bytea[], text[], text[], text[], timestamptz[], text[], text[], text[], jsonb[], integer[], bigint[],
-    text[], text[], text[], text[], integer[], integer[], integer[], text[], bigint[]) FROM PUBLIC;
+    bigint[], text[], text[], text[], text[], integer[], integer[], integer[], text[], bigint[]) FROM PUBLIC;
