@@ -101,7 +101,12 @@ def apply_outcome(*, attempt_id: str, outcome: base.ChargeOutcome, now: datetime
     told = PaymentAttempt.objects.only("invoice_id", "tenant_id").get(pk=attempt_id)
     recording.lock_invoice(told.invoice_id, tenant_id=told.tenant_id)
     attempt = PaymentAttempt.objects.select_for_update(no_key=True).get(pk=attempt_id)
-    if outcome.status == "unknown" or attempt.status in CHARGED:
+    if outcome.status == "unknown":
+        return attempt
+    if attempt.status in CHARGED:
+        if outcome.status == "succeeded" and outcome.external_id != attempt.external_id:
+            # The same attempt charged twice, which its key should have kept the processor from: the tenant's credit.
+            recording.record_payment(receipt=_receipt(attempt, outcome), now=now)
         return attempt
     if outcome.status == "succeeded":
         return _succeed(attempt, outcome, now)
@@ -132,7 +137,12 @@ def _succeed(attempt: PaymentAttempt, outcome: base.ChargeOutcome, now: datetime
     attempt.is_retryable = False
     attempt.resolved_at = now
     attempt.save()
-    receipt = recording.Receipt(
+    recording.record_payment(receipt=_receipt(attempt, outcome), attempt=attempt, now=now)
+    return attempt
+
+
+def _receipt(attempt: PaymentAttempt, outcome: base.ChargeOutcome) -> recording.Receipt:
+    return recording.Receipt(
         tenant_id=attempt.tenant_id,
         invoice_id=attempt.invoice_id,
         channel=attempt.channel,
@@ -143,8 +153,6 @@ def _succeed(attempt: PaymentAttempt, outcome: base.ChargeOutcome, now: datetime
         received_at=attempt.created_at,
         reference=attempt.idempotency_key,
     )
-    recording.record_payment(receipt=receipt, attempt=attempt, now=now)
-    return attempt
 
 
 def _fail(attempt: PaymentAttempt, outcome: base.ChargeOutcome, now: datetime) -> PaymentAttempt:

@@ -21,6 +21,7 @@ from tests.payments.support import (
     NOW,
     assert_paid_once,
     attempts_of,
+    balance,
     clearing,
     collecting,
     receivable,
@@ -306,6 +307,21 @@ class TestAfterTheCharge:
             attempts.apply_outcome(attempt_id=attempt.pk, outcome=told, now=LATER)
         attempt.refresh_from_db()
         assert attempt.status == status
+
+    def test_it_credits_a_second_charge_of_the_same_attempt(self, stripe: launch.StandIn) -> None:
+        invoice = factories.make_chargeable_invoice()
+        collection.collect_payments(now=NOW)
+        attempt = PaymentAttempt.objects.get()
+        again = base.ChargeOutcome(
+            status="succeeded", external_id="pi_again", amount_cents=attempt.amount_cents, currency="USD"
+        )
+        for _ in range(2):
+            with transaction.atomic():
+                attempts.apply_outcome(attempt_id=attempt.pk, outcome=again, now=LATER)
+        second = Payment.objects.get(external_id="pi_again")
+        assert (second.applied_cents, second.credited_cents) == (0, invoice.total_cents)
+        assert balance("customer_credit", tenant_id=invoice.tenant_id) == invoice.total_cents
+        assert (status_of(invoice), attempts_of(invoice)) == ("paid", [(1, "succeeded")])
 
 
 class TestPayInvoice:
