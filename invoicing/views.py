@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from django.db import transaction
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing_site.kernel import api, clock, idempotency
+from billing_site.kernel import api, clock, database, idempotency
 from billing_site.kernel.errors import FieldError
 from invoicing import (
     catalog,
@@ -77,8 +76,8 @@ class TenantEndpoint(api.Endpoint):
         """Some of its terms."""
         self.require_tenant(tenant_id, errors.TenantNotFound)
         changes = self.body(serializers.TenantChanges, partial=True)
-        with transaction.atomic():
-            tenant = tenants.update_tenant(tenant_id=tenant_id, changes=changes, now=clock.now())
+        now = clock.now()
+        tenant = database.retrying(lambda: tenants.update_tenant(tenant_id=tenant_id, changes=changes, now=now))
         return Response(serializers.TenantSerializer(tenant).data)
 
 

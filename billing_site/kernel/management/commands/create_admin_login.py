@@ -1,5 +1,6 @@
 """Make a login for the admin, or give an existing one a new password and role."""
 
+import getpass
 import sys
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,7 +40,8 @@ class Command(commands.OperatorCommand):
 
     def run(self, *, as_of: datetime, **options: Any) -> Made:
         """Set password and role; safe to repeat."""
-        password = sys.stdin.readline().rstrip("\n")
+        is_typed = sys.stdin.isatty()
+        password = getpass.getpass("Password: ") if is_typed else sys.stdin.readline().rstrip("\n")
         try:
             password_validation.validate_password(password)
         except ValidationError as error:
