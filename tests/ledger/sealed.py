@@ -1,17 +1,21 @@
 """Seals in tests, where writers in other tests' databases of the same cluster hold sealing up for a while."""
 
-from django.db.models import Sum
+from django.db import connection
 
-from ledger import models, sealing
+from ledger import sealing
 from tests.support import waiting
 
 
 def seal() -> None:
-    """Seal until every transaction is in a block."""
+    """Seal everything that is posted, once it is settled."""
 
-    def is_sealed() -> bool:
-        sealing.seal_transactions()
-        sealed = models.Block.objects.aggregate(total=Sum("transaction_count"))["total"] or 0
-        return bool(sealed == models.Transaction.objects.count())
+    def is_settled() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT NOT EXISTS (SELECT FROM ledger_transaction WHERE written_xid >= pg_snapshot_xmin(s)"
+                " AND system_identifier = (pg_control_system()).system_identifier) FROM pg_current_snapshot() AS s",
+            )
+            return bool(cursor.fetchone()[0])
 
-    waiting.until(is_sealed, seconds=60, what="the writers of other tests to end")
+    waiting.until(is_settled, seconds=60, what="the writers of other tests to end")
+    sealing.seal_transactions()
