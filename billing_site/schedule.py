@@ -28,6 +28,7 @@ def entries() -> dict[str, Entry]:
         "work off webhooks": _every(settings.BEAT_WEBHOOK_SECONDS, "payments.process_webhooks"),
         "make partitions": {"task": "metering.maintain_partitions", "schedule": crontab(hour="2", minute="10")},
         "recognize revenue": {"task": "invoicing.recognize_revenue", "schedule": crontab(hour="0", minute="30")},
+        "accrue unbilled usage": {"task": "invoicing.accrue_usage", "schedule": crontab(hour="1", minute="0")},
         "seal the ledger": {"task": "ledger.seal_transactions", "schedule": crontab(minute="20")},
         "forget old idempotency keys": {
             "task": "kernel.purge_idempotency_keys",

@@ -80,6 +80,27 @@ class UsagePending(errors.Conflict):
     title = "Usage pending"
 
 
+class DayNotOver(errors.Conflict):
+    """A day is accrued when it is over."""
+
+    code = "day_not_over"
+    title = "Day is not over"
+
+
+class PeriodEndsWithinDay(errors.Invalid):
+    """The books count days in UTC; a period ends where a day does."""
+
+    code = "period_ends_within_day"
+    title = "Period ends within a day"
+
+
+class RecognitionFailed(errors.Conflict):
+    """A day of the book could not be earned, so its period cannot be closed."""
+
+    code = "recognition_failed"
+    title = "Recognition failed"
+
+
 class AmountTooLarge(errors.Unprocessable):
     """The price of this quantity is beyond what an amount can hold."""
 

@@ -67,11 +67,11 @@ def compose(
         return composed
     if plan_version.base_fee_cents and plan_version.base_fee_timing == FeeTiming.IN_ARREARS:
         composed.append(_base_fee(plan_version, schedule, ended))
-    composed.extend(_usage(prices, quantities, ended))
+    composed.extend(of_usage(prices, quantities, ended))
     return composed
 
 
-def _usage(prices: Sequence[models.Price], quantities: Mapping[str, int], period: periods.Period) -> Iterator[Line]:
+def of_usage(prices: Sequence[models.Price], quantities: Mapping[str, int], period: periods.Period) -> Iterator[Line]:
     """A line for each price, also where nothing was used: a first tier's flat fee is charged at zero."""
     for price in prices:
         rated = rating.rate(definitions.of_row(price.model, price.definition), quantities.get(price.meter, 0))

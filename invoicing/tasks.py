@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from billing_site.kernel import clock
-from invoicing import drafting, finalization, recognition
+from invoicing import accruals, drafting, finalization, recognition
 
 
 @shared_task(name="invoicing.generate_invoices", ignore_result=True)
@@ -22,3 +22,10 @@ def finalize_invoices() -> None:
 def recognize_revenue() -> None:
     """Earn the fees billed in advance, for every day that is over. Safe to repeat."""
     recognition.recognize_revenue(now=clock.now())
+
+
+@shared_task(name="invoicing.accrue_usage", ignore_result=True)
+def accrue_usage() -> None:
+    """Accrue the usage that was not billed when the latest month ended. Safe to repeat."""
+    now = clock.now()
+    accruals.accrue_usage(day=accruals.last_day_of_month_before(now), now=now)

@@ -84,6 +84,8 @@ class Invoice(models.Model):
                 name="invoicing_invoice_by_due_date",
                 condition=Q(status=InvoiceStatus.OPEN),
             ),
+            # What was not billed yet at a moment: the close of a period asks.
+            models.Index(fields=["finalized_at"], name="invoicing_invoice_finalized_at"),
         ]
         constraints = [
             models.UniqueConstraint(
