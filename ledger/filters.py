@@ -74,3 +74,16 @@ class TransactionFilter(django_filters.FilterSet):
     class Meta:
         model = models.Transaction
         fields: list[str] = []
+
+
+class PeriodFilter(django_filters.FilterSet):
+    """Closed periods by book, state and end."""
+
+    book = api.CodeFilter(field_name="book_id")
+    state = django_filters.ChoiceFilter(choices=[("closed", "closed"), ("reopened", "reopened")])
+    period_end_gte = api.InstantFilter(field_name="ends_at", lookup_expr="gte")
+    period_end_lt = api.InstantFilter(field_name="ends_at", lookup_expr="lt")
+
+    class Meta:
+        model = models.Period
+        fields: list[str] = []

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+from billing_site.kernel import errors as kernel_errors
 from billing_site.kernel import ids
 from ledger import errors, models, posting
 
@@ -37,11 +38,7 @@ def post_manual(
     Raises:
         ReservedAccountType: an entry touches 1100, 2100, 2200 or 2210.
     """
-    for entry in entries:
-        if entry.account_type in RESERVED_TYPES:
-            raise errors.ReservedAccountType(
-                f"{entry.account_type} belongs to invoices, credits and their own corrections",
-            )
+    _require_unreserved(entries)
     new = posting.NewTransaction(
         idempotency_key=f"manual:{ids.new_id('man')}",
         kind=KIND,
@@ -57,7 +54,7 @@ def post_manual(
     return posting.post(book=book, transaction=new)
 
 
-def reverse_manual(*, transaction_id: int, actor: str, reason: str, now: datetime) -> models.Transaction:
+def reverse_manual(*, public_id: str, actor: str, reason: str, now: datetime) -> models.Transaction:
     """
     Take a manual transaction back by its exact opposite, which takes effect ``now``.
 
@@ -67,9 +64,9 @@ def reverse_manual(*, transaction_id: int, actor: str, reason: str, now: datetim
         TransactionNotFound: there is none.
         NotManual: it was not posted by hand.
     """
-    original = models.Transaction.objects.filter(pk=transaction_id).first()
+    original = models.Transaction.objects.filter(pk=ids.decode_serial("txn", public_id) or 0).first()
     if original is None:
-        raise errors.TransactionNotFound(f"no transaction {ids.encode_serial('txn', transaction_id)!r}")
+        raise errors.TransactionNotFound(f"no transaction {public_id!r}")
     if original.kind != KIND:
         raise errors.NotManual(
             f"{original.public_id} is {original.kind}, and has corrections of its own",
@@ -83,3 +80,17 @@ def reverse_manual(*, transaction_id: int, actor: str, reason: str, now: datetim
         reference_id=actor,
         description=reason,
     )
+
+
+def _require_unreserved(entries: Sequence[posting.NewEntry]) -> None:
+    faults = [
+        kernel_errors.FieldError(
+            f"/entries/{place}/account_type",
+            errors.ReservedAccountType.code,
+            f"{entry.account_type} belongs to invoices, credits and their own corrections",
+        )
+        for place, entry in enumerate(entries)
+        if entry.account_type in RESERVED_TYPES
+    ]
+    if faults:
+        raise errors.ReservedAccountType(faults[0].detail, errors=faults)

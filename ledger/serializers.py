@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from billing_site.kernel import ids
 from billing_site.kernel import serializers as kernel_serializers
-from ledger import models
+from ledger import chart, models
 
 
 @extend_schema_field({"type": "string"})
@@ -24,7 +24,7 @@ class SerialField(serializers.Field[int, str, str, Any]):
 
 
 class NameOrNull(serializers.CharField):
-    """A tenant or a channel; null where the row belongs to none."""
+    """A tenant, a channel or a name; null where the row has none."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(read_only=True, allow_null=True, **options)
@@ -181,3 +181,79 @@ class TrialBalanceQuery(AsOfQuery):
 
     currency = kernel_serializers.CurrencyField(required=False)
     book = kernel_serializers.CodeField(required=False, default=models.DEFAULT_BOOK)
+
+
+class NewEntrySerializer(kernel_serializers.StrictSerializer):
+    """One debit or credit of a manual transaction."""
+
+    account_type = serializers.ChoiceField(choices=list(chart.ACCOUNT_TYPES))
+    entry_type = serializers.ChoiceField(choices=[chart.DEBIT, chart.CREDIT])
+    amount_cents = kernel_serializers.CentsField(min_value=1)
+    tenant_id = kernel_serializers.CodeField(
+        required=False,
+        help_text="For account types that are per tenant; without it, the transaction's.",
+    )
+    channel = kernel_serializers.CodeField(required=False, help_text="For account types that are per channel.")
+
+
+class NewManualTransaction(kernel_serializers.StrictSerializer):
+    """An adjustment by hand."""
+
+    book = kernel_serializers.CodeField(required=False, default=models.DEFAULT_BOOK)
+    tenant_id = kernel_serializers.CodeField(required=False, default="")
+    currency = kernel_serializers.CurrencyField()
+    occurred_at = kernel_serializers.InstantField(required=False, help_text="Without it, now.")
+    reason = kernel_serializers.TextField(max_length=2000)
+    entries = serializers.ListField(child=NewEntrySerializer(), min_length=2, max_length=1000)
+    metadata = kernel_serializers.MetadataField(required=False, default=dict)
+
+
+class Reason(kernel_serializers.StrictSerializer):
+    """Why."""
+
+    reason = kernel_serializers.TextField(max_length=2000)
+
+
+class PeriodChange(Reason):
+    """Which period of which book, and why."""
+
+    book = kernel_serializers.CodeField(required=False, default=models.DEFAULT_BOOK)
+    period_start = kernel_serializers.InstantField(
+        required=False,
+        help_text="Of the first period that is closed; the others begin where the one before ends.",
+    )
+    period_end = kernel_serializers.InstantField(help_text="The first moment after the period.")
+
+
+class PeriodSerializer(serializers.Serializer[models.Period]):
+    """One closing of a period: all that took effect from ``period_start`` on and before ``period_end``."""
+
+    id = SerialField(prefix="per")
+    book = serializers.CharField(source="book_id")
+    period_start = kernel_serializers.InstantField(source="starts_at")
+    period_end = kernel_serializers.InstantField(source="ends_at")
+    revision = serializers.IntegerField()
+    state = serializers.ChoiceField(choices=["closed", "reopened"])
+    closed_at = kernel_serializers.InstantField()
+    closed_by = serializers.CharField()
+    close_reason = serializers.CharField()
+    reopened_at = kernel_serializers.InstantField(allow_null=True)
+    reopened_by = NameOrNull()
+    reopen_reason = NameOrNull()
+
+
+class ExportQuery(kernel_serializers.StrictSerializer):
+    """``?from=&to=&book=``."""
+
+    book = kernel_serializers.CodeField(required=False, default=models.DEFAULT_BOOK)
+
+    def get_fields(self) -> dict[str, Any]:
+        """``from`` and ``to``, which Python would not let us declare."""
+        bounds = {"from": kernel_serializers.InstantField(), "to": kernel_serializers.InstantField()}
+        return {**super().get_fields(), **bounds}
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Time that runs forward."""
+        if attrs["from"] >= attrs["to"]:
+            raise serializers.ValidationError({"to": serializers.ErrorDetail("must be after from", "invalid_period")})
+        return attrs
