@@ -6,8 +6,8 @@ from ledger import sealing
 from tests.support import waiting
 
 
-def seal() -> None:
-    """Seal everything that is posted, once it is settled."""
+def wait() -> None:
+    """Until everything that is posted is settled."""
 
     def is_settled() -> bool:
         with connection.cursor() as cursor:
@@ -18,4 +18,9 @@ def seal() -> None:
             return bool(cursor.fetchone()[0])
 
     waiting.until(is_settled, seconds=60, what="the writers of other tests to end")
+
+
+def seal() -> None:
+    """Seal everything that is posted, once it is settled."""
+    wait()
     sealing.seal_transactions()

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 
 from billing_site.kernel import database
-from ledger import balances, errors, models, posting
+from ledger import balances, errors, models, posting, verification
 from tests.factories import ledger as factories
 from tests.ledger import books
 from tests.support import threads
@@ -130,6 +130,35 @@ class TestOverlap:
         assert outcomes == [0] * 8
         assert models.Transaction.objects.count() == 8 * 10 * 20
         books.verify()
+
+    def test_of_200_accounts_and_a_hot_one_by_eight_writers(self) -> None:
+        tenants = [f"tenant-{number}" for number in range(100)]
+
+        def batches(seed: int) -> Callable[[], int]:
+            chance = random.Random(seed)  # noqa: S311  (a repeatable mix, no secret)
+
+            def work() -> int:
+                for number in range(12):
+                    new = [
+                        factories.NewTransactionFactory.build(
+                            idempotency_key=f"{chance.randrange(10**9)}:{seed}:{number}:{place}",
+                            tenant_id=tenant_id,
+                            debit=chance.choice(["accounts_receivable", "deferred_revenue"]),
+                            amount_cents=chance.randrange(1, 1000),
+                        )
+                        for place, tenant_id in enumerate(chance.sample(tenants, 25))
+                    ]
+                    with transaction.atomic():
+                        posting.post_many(book="main", transactions=new)
+                return 0
+
+            return work
+
+        outcomes = threads.run_together([batches(seed) for seed in range(8)])
+        assert outcomes == [0] * 8
+        assert models.Account.objects.exclude(type="usage_revenue").count() > 190
+        report = verification.verify_ledger()
+        assert (report.transaction_count, report.entry_count, report.faults) == (8 * 12 * 25, 2 * 8 * 12 * 25, [])
 
     def test_of_the_same_batch_in_two_orders_posts_each_fact_once(self) -> None:
         new = factories.NewTransactionFactory.build_batch(40)

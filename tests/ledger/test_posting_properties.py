@@ -9,7 +9,7 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger import balances, chart, errors, models, posting
+from ledger import balances, chart, errors, models, posting, verification
 from tests.ledger import books
 
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
@@ -112,6 +112,8 @@ class TestBatches:
         with transaction.atomic():
             posted = posting.post_many(book="main", transactions=batch)
         assert [row.idempotency_key for row in posted] == [new.idempotency_key for new in batch]
+        report = verification.verify_ledger()
+        assert (report.faults, report.transaction_count) == ([], len(after.facts))
         return after
 
     def compare(self, model: Model) -> None:

@@ -1,6 +1,8 @@
 """Settled transactions are sealed once, none is passed over, and each block carries the hash of the one before."""
 
 import hashlib
+import io
+import json
 import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -8,7 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.db import connection, transaction
+from django.test import Client
 
 from billing_site.embedded import postgres
 from ledger import books, models, posting, sealing, tasks
@@ -310,3 +315,31 @@ class TestBlock:
         with pytest.raises(psycopg.errors.CheckViolation) as caught:
             superuser_cursor.execute(attack)
         assert caught.value.diag.constraint_name == "ledger_history_is_append_only"
+
+
+class TestScreen:
+    def test_shows_the_hash_to_write_down(self) -> None:
+        browser = Client()
+        browser.force_login(User.objects.create_superuser("finance"))
+        factories.TransactionFactory()
+        sealed.seal()
+        (block,) = blocks()
+        listed = browser.get("/admin/ledger/block/", {"q": "1"})
+        shown = browser.get(f"/admin/ledger/block/{block.pk}/change/")
+        for page in (listed, shown):
+            assert page.status_code == 200
+            assert block.hash_hex in page.content.decode()
+        assert browser.post(f"/admin/ledger/block/{block.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+class TestCommand:
+    def test_seals_one_book_alone(self) -> None:
+        books.open_book(code="acme-eu", name="Acme Europe")
+        factories.TransactionFactory()
+        factories.TransactionFactory(book="acme-eu")
+        sealed.wait()
+        out = io.StringIO()
+        call_command("seal_transactions", "--json", "--book", "acme-eu", stdout=out)
+        told = json.loads(out.getvalue())
+        assert (told["block_count"], told["transaction_count"]) == (1, 1)
+        assert (len(blocks()), len(blocks("acme-eu"))) == (0, 1)
