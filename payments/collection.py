@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from billing_site.kernel import retry
+from billing_site.kernel import database, retry
 from invoicing.models import Invoice
 from invoicing.models.invoices import InvoiceStatus
 from marketplaces import onboarding
@@ -220,12 +220,17 @@ def _end(collection: Collection, attempt: PaymentAttempt, outcome: base.ChargeOu
     if outcome.status == "unknown" and outcome.code != "rate_limited":
         retry.release(collection, now=now, policy=POLICY, error=_reason(outcome))
         return CollectionStatus.DUE
-    with retry.holding(collection) as held:
-        if outcome.status == "unknown":
-            _wait_for_the_rate(held, outcome, now)
-            return CollectionStatus.DUE
-        attempts.apply_outcome(attempt_id=attempt.pk, outcome=outcome, now=now)
-        return _follow(held, now)
+
+    def write() -> str:
+        with retry.holding(collection) as held:
+            if outcome.status == "unknown":
+                _wait_for_the_rate(held, outcome, now)
+                return CollectionStatus.DUE
+            attempts.apply_outcome(attempt_id=attempt.pk, outcome=outcome, now=now)
+            return _follow(held, now)
+
+    # The money has moved: what a deadlock undoes here is written again at once, and not by some later sweep.
+    return database.retrying(write)
 
 
 def follow_attempt(*, attempt: PaymentAttempt, now: datetime) -> None:

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
 
+from billing_site.kernel import database, retry
 from billing_site.kernel import errors as kernel_errors
-from billing_site.kernel import retry
 from marketplaces.channels import stripe, stripe_signatures
 from payments import errors, stripe_events
 from payments.models import MessageStatus, ProviderMessage
@@ -99,13 +100,7 @@ def _work(message: ProviderMessage, now: datetime) -> str | None:
     """Work one message off; answers its new status, None when it failed or was another's."""
     try:
         reading = stripe_events.read(message)
-        with retry.holding(message) as held:
-            ignored_reason = reading.apply(now)
-            held.settle()
-            held.status = MessageStatus.IGNORED if ignored_reason else MessageStatus.PROCESSED
-            held.ignored_reason = ignored_reason[:500]
-            held.processed_at = now
-            held.save()
+        return database.retrying(partial(_apply, message, reading, now))
     except retry.ClaimLost:
         return None
     except Exception as error:  # noqa: BLE001  (logged and kept with the message)
@@ -113,6 +108,16 @@ def _work(message: ProviderMessage, now: datetime) -> str | None:
         _log.exception("message %s (%s) failed", message.event_id, message.event_type)
         retry.release(message, now=now, policy=POLICY, error=f"{type(error).__name__}: {error}"[:2000])
         return None
+
+
+def _apply(message: ProviderMessage, reading: stripe_events.Reading, now: datetime) -> str:
+    with retry.holding(message) as held:
+        ignored_reason = reading.apply(now)
+        held.settle()
+        held.status = MessageStatus.IGNORED if ignored_reason else MessageStatus.PROCESSED
+        held.ignored_reason = ignored_reason[:500]
+        held.processed_at = now
+        held.save()
     return held.status
 
 

@@ -1,13 +1,17 @@
-"""Tenants, plans and subscriptions asked for by many at once: one is made."""
+"""Many at once: of tenants, plans and subscriptions one is made, and a deadlock costs nobody an invoice."""
 
 from collections import Counter
+from datetime import timedelta
 
+import psycopg
 from django.db import transaction
 
-from invoicing import catalog, models, subscriptions, tenants
+from invoicing import catalog, drafting, finalization, models, subscriptions, tenants
+from ledger.models import Transaction
 from tests.factories import invoicing as factories
-from tests.factories.invoicing import NOVEMBER
-from tests.support import threads
+from tests.factories.invoicing import DECEMBER, NOVEMBER
+from tests.invoicing import usage
+from tests.support import deadlocks, threads
 
 
 class TestCreateTenant:
@@ -62,3 +66,17 @@ class TestCreateSubscription:
         made = threads.run_together([subscribe] * 8)
 
         assert Counter(type(outcome).__name__ for outcome in made) == {"Subscription": 1, "SubscriptionExists": 7}
+
+
+class TestFinalizeInvoices:
+    def test_runs_again_what_a_deadlock_undid(self, committed_db: str, superuser_cursor: psycopg.Cursor) -> None:
+        tenant = factories.TenantFactory.create()
+        factories.subscribe(tenant, factories.make_plan(factories.PER_CALL))
+        usage.use(tenant.id, "api_call", 42, NOVEMBER)
+        drafting.generate_invoices(now=DECEMBER)
+
+        with deadlocks.provoked(superuser_cursor, held=deadlocks.POSTINGS_OF_MAIN, wanted=deadlocks.INVOICES):
+            report = finalization.finalize_invoices(now=DECEMBER + timedelta(days=3))
+
+        assert (report.finalized, report.failed) == (1, 0)
+        assert Transaction.objects.get().amount_cents == 42

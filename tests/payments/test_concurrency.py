@@ -2,16 +2,19 @@
 
 import threading
 
+import psycopg
 import pytest
 from django.db import connection, transaction
 
 from marketplaces.channels import base
 from marketplaces.channels.stripe import StripeChannel
-from payments import collection, errors
-from payments.models import Collection, CollectionStatus
+from payments import collection, errors, webhooks
+from payments.models import Collection, CollectionStatus, ProviderMessage
 from tests.factories import payments as factories
-from tests.payments.support import NOW, assert_paid_once, clearing, received, status_of
+from tests.payments.support import NOW, assert_paid_once, clearing, deliver, events_of, received, status_of
+from tests.payments.test_collection import killing
 from tests.stand_ins.stripe import launch
+from tests.support import deadlocks
 from tests.support.threads import PATIENCE_SECONDS, results, run_together
 
 
@@ -79,3 +82,28 @@ class TestWake:
         assert results(run_together([rest, wake])) == [0, 1]
         row.refresh_from_db()
         assert (row.status, row.next_attempt_at) == (CollectionStatus.DUE, NOW)
+
+
+@pytest.mark.usefixtures("committed_db")
+class TestDeadlock:
+    """The transaction that PostgreSQL undoes is run again at once, as a whole."""
+
+    def test_it_does_not_keep_a_charge_from_being_recorded(
+        self, stripe: launch.StandIn, superuser_cursor: psycopg.Cursor
+    ) -> None:
+        invoice = factories.make_chargeable_invoice()
+        with deadlocks.provoked(superuser_cursor, held=deadlocks.POSTINGS_OF_MAIN, wanted=deadlocks.INVOICES):
+            report = collection.collect_payments(now=NOW)
+        assert (report.worked, report.paid) == (1, 1)
+        assert_paid_once(invoice, stripe)
+
+    def test_it_does_not_keep_a_message_waiting(
+        self, stripe: launch.StandIn, superuser_cursor: psycopg.Cursor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        invoice = factories.make_chargeable_invoice()
+        killing("after the call", monkeypatch)
+        deliver(events_of(stripe, "payment_intent.succeeded")[0], stripe)
+        with deadlocks.provoked(superuser_cursor, held=deadlocks.POSTINGS_OF_MAIN, wanted=deadlocks.INVOICES):
+            report = webhooks.process_webhooks(now=ProviderMessage.objects.get().received_at)
+        assert (report.processed, report.failed) == (1, 0)
+        assert_paid_once(invoice, stripe)
