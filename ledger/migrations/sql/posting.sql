@@ -114,12 +114,17 @@ BEGIN
               INTO account_ids, account_sides, account_shards
               FROM unnest(p_account_types, p_account_currencies, p_account_tenant_ids, p_account_channels)
                    WITH ORDINALITY AS named (type, currency, tenant_id, channel, position)
-              LEFT JOIN public.ledger_account AS account
-                     ON account.book_id = p_book
-                    AND account.type = named.type
-                    AND account.currency = named.currency
-                    AND account.tenant_id = named.tenant_id
-                    AND account.channel = named.channel;
+              LEFT JOIN LATERAL (
+                   -- OFFSET 0 keeps this a look-up for each account: joined, a table without statistics is read whole
+                   -- for each, by the book alone.
+                   SELECT known.id, known.normal_side, known.shard_count
+                     FROM public.ledger_account AS known
+                    WHERE known.book_id = p_book
+                      AND known.type = named.type
+                      AND known.currency = named.currency
+                      AND known.tenant_id = named.tenant_id
+                      AND known.channel = named.channel
+                   OFFSET 0) AS account ON true;
             EXIT WHEN array_position(account_ids, NULL) IS NULL;
             PERFORM public.ledger_open_accounts(
                 p_book, p_account_types, p_account_currencies, p_account_tenant_ids, p_account_channels);
