@@ -1,23 +1,38 @@
 """Every table of the ledger can be looked at, searched and filtered, and changed by nobody."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.test import Client
 
-from ledger import models
+from ledger import models, periods
 from tests.factories import ledger as factories
 
 pytestmark = pytest.mark.django_db
 
-MODELS = (models.Book, models.AccountType, models.Account, models.Balance, models.Transaction, models.Entry)
+MODELS = (
+    models.Book,
+    models.AccountType,
+    models.Account,
+    models.Balance,
+    models.Transaction,
+    models.Entry,
+    models.Period,
+    models.PeriodBalance,
+)
 
 
 @pytest.fixture
 def finance() -> Client:
     browser = Client()
     browser.force_login(User.objects.create_superuser("finance"))
-    factories.TransactionFactory()
+    posted = factories.TransactionFactory()
+    end = posted.effective_at + timedelta(days=1)
+    periods.close_period(
+        book="main", period_start=posted.effective_at, period_end=end, actor="key_1", reason="test", now=end
+    )
     return browser
 
 
