@@ -179,3 +179,16 @@ class TestPeriod:
         }
         rule = f"ledger_period_balance_{unknown}_id"
         refused(cursor, rule, "ledger_period_balance", row | {f"{unknown}_id": 10**9})
+
+
+class TestReplica:
+    """A superuser who says to be replaying a replica."""
+
+    def test_closes_no_period_without_its_snapshot(self, superuser_cursor: psycopg.Cursor[Any]) -> None:
+        rawsql.honest(superuser_cursor, key="first").write(superuser_cursor)
+        superuser_cursor.execute("SET session_replication_role = replica")
+        december = datetime(2026, 12, 1, tzinfo=UTC)
+        row = TestPeriod.ROW | {"ends_at": december, "closed_at": december}
+        period = rawsql.insert(superuser_cursor, "ledger_period", [row])
+        superuser_cursor.execute("SELECT balance_cents FROM ledger_period_balance WHERE period_id = %s", [period])
+        assert superuser_cursor.fetchall() == [(100,), (100,)]
