@@ -8,6 +8,7 @@ safe to run twice and beside itself, and exits non-zero when something needs a p
 import dataclasses
 import json
 import sys
+from argparse import ArgumentTypeError
 from datetime import datetime
 from typing import Any
 
@@ -75,7 +76,8 @@ def _instant(text: str) -> datetime:
     try:
         return clock.parse_instant(text)
     except ValueError as error:
-        raise CommandError(f"--as-of: {error}") from error
+        # As an error of the argument, a shell sees usage and this line; a CommandError here would show a traceback.
+        raise ArgumentTypeError(str(error)) from error
 
 
 def _plain(value: Any) -> Any:

@@ -57,6 +57,12 @@ class TestOperatorCommand:
         with pytest.raises(CommandError, match=r"--as-of.*RFC 3339"):
             sweep("--as-of", "yesterday")
 
+    def test_tells_a_shell_of_a_time_that_is_none_without_a_traceback(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as ended:
+            Sweep().run_from_argv(["manage.py", "sweep", "--as-of", "yesterday"])
+        assert ended.value.code == 2
+        assert "argument --as-of: 'yesterday' is not an RFC 3339 time" in capsys.readouterr().err
+
 
 @pytest.mark.django_db
 class TestCreateApiKey:
