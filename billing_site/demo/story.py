@@ -171,7 +171,7 @@ def _outcome(api: client.Client) -> client.Json:
     balance = api.get("/v1/ledger/trial-balance", currency=str(PLAN["currency"]))
     return {
         "invoices": sorted(rows, key=lambda row: (str(row["tenant_id"]), str(row["period_start"]))),
-        "payments": len(api.list("/v1/payments")),
+        "payments": len(api.list("/v1/payments", channel="stripe")),
         "trial_balance": balance["data"],
         "ledger_totals": balance["totals"],
     }
