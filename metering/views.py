@@ -5,6 +5,7 @@ Events come in by a plain view: with thousands in a request, serializers would b
 """
 
 import functools
+import logging
 import zlib
 from collections.abc import Callable
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from uuid import UUID
 
 import django_filters
 import msgspec
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
@@ -24,6 +26,7 @@ from billing_site.kernel import api, clock, errors, keys, problems
 from metering import errors as metering_errors
 from metering import ingestion, models, raw_events, schemas, serializers, usage
 
+_log = logging.getLogger(__name__)
 _JSON: Final = "application/json"
 _GZIP_WINDOW: Final = 31  # zlib's number for "expect a gzip header"
 
@@ -175,6 +178,9 @@ def ingest_events(request: HttpRequest) -> HttpResponse:
         )
     except errors.DomainError as error:
         return problems.respond(request, error)
+    except (OperationalError, InterfaceError):
+        _log.exception("the database does not answer")
+        return problems.respond(request, problems.database_away())
     return HttpResponse(msgspec.json.encode(report), content_type=_JSON)
 
 

@@ -96,13 +96,14 @@ def grant_service_role(using: str) -> None:
 def _grants(role: str, existing: set[str]) -> Iterator[sql.Composed]:
     grantee = sql.Identifier(role)
     yield sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(grantee)
-    yield sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {}").format(grantee)
     yield sql.SQL("GRANT SELECT ON django_migrations TO {}").format(grantee)
     for config in apps.get_app_configs():
         declared = _declared_privileges(config)
         tables = {model._meta.db_table for model in config.get_models(include_auto_created=True)}  # noqa: SLF001
         for table in sorted((tables | set(declared)) & existing):
             privileges = declared.get(table, ALL_PRIVILEGES)
+            # Table by table: others may stand in this schema, and are not ours to touch.
+            yield sql.SQL("REVOKE ALL ON TABLE {} FROM {}").format(sql.Identifier(table), grantee)
             yield sql.SQL("GRANT {} ON TABLE {} TO {}").format(
                 sql.SQL(privileges),
                 sql.Identifier(table),

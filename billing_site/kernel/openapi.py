@@ -28,6 +28,7 @@ class Schema(AutoSchema):
         "401": "no key, or none that we know",
         "403": "the key lacks the scope",
         "404": "no such thing",
+        "503": "the database does not answer; the same request may be sent again",
     }
 
     def _is_list_view(self, serializer: Any = None) -> bool:

@@ -5,11 +5,13 @@ Members: ``type``, ``title``, ``status``, ``detail``, ``code`` (stable), ``reque
 with an RFC 6901 pointer each. DRF's own exceptions, our ``DomainError`` and Django's handlers all end here.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, JsonResponse
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
@@ -21,6 +23,8 @@ from rest_framework.response import Response
 from billing_site.kernel import errors, middleware
 
 CONTENT_TYPE: Final = "application/problem+json"
+RETRY_AFTER_SECONDS: Final = "5"
+_log = logging.getLogger(__name__)
 _TITLES: Final = {
     400: ("invalid_request", "Invalid request"),
     401: ("unauthenticated", "Unauthenticated"),
@@ -51,6 +55,9 @@ class ProblemHandler(ExceptionHandler):
         """Wrap a ``DomainError``; Django's own 404 and 403 are converted by the library."""
         if isinstance(exc, errors.DomainError):
             return Refused(exc)
+        if isinstance(exc, OperationalError | InterfaceError):
+            _log.error("the database does not answer", exc_info=exc)
+            return Refused(database_away())
         if isinstance(exc, RequestDataTooBig):
             limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
             return Refused(errors.TooLarge(f"the body is over {limit} bytes"))
@@ -60,6 +67,8 @@ class ProblemHandler(ExceptionHandler):
         """The formatter's document, typed as a problem."""
         response = super().get_response(exc, data)
         response.content_type = CONTENT_TYPE
+        if response.status_code == errors.Unavailable.status:
+            response["Retry-After"] = RETRY_AFTER_SECONDS
         return response
 
 
@@ -93,6 +102,11 @@ class ProblemFormatter(ExceptionFormatter):
             detail = f"{first.pointer}: {first.detail}" if first.pointer else first.detail
         code, title = _TITLES.get(status, (error_response.errors[0].code, "Error"))
         return document(request, status=status, code=code, title=title, detail=detail, field_errors=field_errors)
+
+
+def database_away() -> errors.Unavailable:
+    """The refusal while PostgreSQL is away: nothing was done, and the same request may be sent again."""
+    return errors.Unavailable("the database does not answer at this moment; send the same request again")
 
 
 def document(
@@ -132,6 +146,8 @@ def respond(request: HttpRequest, error: errors.DomainError) -> JsonResponse:
         extra=error.extra,
     )
     response = JsonResponse(body, status=error.status, content_type=CONTENT_TYPE)
+    if error.status == errors.Unavailable.status:
+        response["Retry-After"] = RETRY_AFTER_SECONDS
     if error.status == errors.Unauthenticated.status:
         response["WWW-Authenticate"] = 'Bearer realm="api"'
     return response
