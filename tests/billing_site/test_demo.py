@@ -13,7 +13,7 @@ from billing_site.embedded import ports, postgres
 from billing_site.supervisor import state
 from tests.support import service_processes, waiting
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(600), pytest.mark.xdist_group("demo")]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from billing_site.embedded import postgres
 from tests.support import service_processes, services, waiting
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(300), pytest.mark.xdist_group("up")]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
