@@ -1,6 +1,8 @@
 """Real connections and threads: one fact once, the last cent once, no drift, no gap, no deadlock."""
 
 import random
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -68,6 +70,31 @@ class TestOneKey:
 
         threads.run_together([give_up] * 4 + [poster(new)] * 4)
         assert models.Transaction.objects.count() == 1
+        books.verify()
+
+    def test_is_claimed_in_one_order_by_batches_in_two(self) -> None:
+        """Both wait for the middle key. Had each claimed the first it was given, they would wait for each other."""
+        new = [factories.NewTransactionFactory.build(idempotency_key=key) for key in ("a", "b", "c")]
+        held = threading.Event()
+
+        def hold_the_middle() -> int:
+            with transaction.atomic():
+                posting.post(book="main", transaction=new[1])
+                held.set()
+                time.sleep(1)
+                transaction.set_rollback(True)
+            return 0
+
+        def all_of(order: list[posting.NewTransaction]) -> Callable[[], int]:
+            def work() -> int:
+                assert held.wait(threads.PATIENCE_SECONDS)
+                with transaction.atomic():
+                    return len(posting.post_many(book="main", transactions=order))
+
+            return work
+
+        assert threads.run_together([hold_the_middle, all_of(new), all_of(new[::-1])]) == [0, 3, 3]
+        assert models.Transaction.objects.count() == 3
         books.verify()
 
 

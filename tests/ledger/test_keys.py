@@ -192,3 +192,13 @@ class TestReplica:
         period = rawsql.insert(superuser_cursor, "ledger_period", [row])
         superuser_cursor.execute("SELECT balance_cents FROM ledger_period_balance WHERE period_id = %s", [period])
         assert superuser_cursor.fetchall() == [(100,), (100,)]
+
+    def test_reverses_nothing_but_exactly(self, superuser_cursor: psycopg.Cursor[Any]) -> None:
+        billed = rawsql.honest(superuser_cursor, key="billed")
+        billed.write(superuser_cursor)
+        superuser_cursor.execute("SET session_replication_role = replica")
+        forgery = rawsql.honest(superuser_cursor, key="reversed")
+        forgery.header["reverses_id"] = billed.header["id"]
+        with pytest.raises(psycopg.errors.CheckViolation) as caught:
+            forgery.write(superuser_cursor)
+        assert caught.value.diag.constraint_name == "ledger_reversal_is_the_exact_opposite"
