@@ -2,11 +2,11 @@
 
 from django.urls import path
 
-from metering import views
+from metering.views import dead_letters, events, usage
 
 urlpatterns = [
-    path("events", views.events),
-    path("usage", views.UsageEndpoint.as_view()),
-    path("dead-letters", views.DeadLetterListEndpoint.as_view()),
-    path("dead-letters/<str:letter_id>", views.DeadLetterEndpoint.as_view()),
+    path("events", events.events),
+    path("usage", usage.UsageEndpoint.as_view()),
+    path("dead-letters", dead_letters.DeadLetterListEndpoint.as_view()),
+    path("dead-letters/<str:letter_id>", dead_letters.DeadLetterEndpoint.as_view()),
 ]

@@ -79,9 +79,10 @@ class TestDoors:
     def test_stand_in_every_app_under_djangos_names(self, app: str) -> None:
         folder = settings.BASE_DIR / app
         assert (folder / "__init__.py").read_text().startswith('"""')
-        for door in ("apps.py", "urls.py", "admin.py", "errors.py"):
+        for door in ("apps.py", "urls.py", "errors.py"):
             assert (folder / door).exists(), f"{app}/{door}"
-        assert (folder / "models.py").exists() or (folder / "models").is_dir()
+        for door in ("models", "admin"):
+            assert (folder / f"{door}.py").exists() or (folder / door / "__init__.py").exists(), f"{app}/{door}"
 
     def test_lead_to_files_that_fit_a_head(self) -> None:
         long = {

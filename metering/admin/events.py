@@ -1,74 +1,20 @@
-"""Metering's screens: read only, and careful never to read through millions of rows to show fifty."""
+"""Events, keys, series, touched windows."""
 
-from collections.abc import Iterable
-from datetime import timedelta
-from functools import cached_property
 from typing import Any, Final
 
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from billing_site.kernel import clock
 from billing_site.kernel.admin import ReadOnlyModelAdmin
-from metering import hours, models, rules, schemas
+from metering import hours, models, rules
+from metering.admin import base
 
-_COUNTED_ROWS: Final = 10_000
 _SEARCHED_HOURS: Final = 240
 
 
-class BoundedPaginator(Paginator[Any]):
-    """Counts no further than anyone pages: counting a large table takes longer than showing a page of it."""
-
-    @cached_property
-    def count(self) -> int:
-        """The rows, or the bound when there are more."""
-        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
-        return rows.order_by()[:_COUNTED_ROWS].count()
-
-
-class RecentHours(admin.SimpleListFilter):
-    """By the hour that an event lies in, which the event store is ordered by."""
-
-    title = "happened"
-    parameter_name = "hours"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        """How far back."""
-        return [("1", "in the last hour"), ("24", "in the last day"), ("168", "in the last week")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The events of these hours and later."""
-        if self.value() not in ("1", "24", "168"):
-            return queryset
-        return queryset.filter(event_hour__gte=hours.hour_of(clock.now() - timedelta(hours=int(self.value() or 0))))
-
-
-class VerdictFilter(admin.SimpleListFilter):
-    """By the reason, from the list of reasons rather than from the rows."""
-
-    title = "reason"
-    parameter_name = "code"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        """Every reason there is."""
-        return [(code.value, code.value.replace("_", " ")) for code in schemas.Code]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The dead letters with this reason."""
-        return queryset.filter(code=self.value()) if self.value() else queryset
-
-
-class LargeTableAdmin(ReadOnlyModelAdmin):
-    """A screen of a table with millions of rows."""
-
-    paginator = BoundedPaginator
-    sortable_by = ()  # the order shown is the one that has an index
-
-
-class KeyedAdmin(LargeTableAdmin):
+class KeyedAdmin(base.LargeTableAdmin):
     """A screen searched by tenant and idempotency key, whose hash is the row's name."""
 
     search_fields = ("key_hash",)  # makes the search box; what it finds is told below
@@ -102,7 +48,7 @@ class EventAdmin(KeyedAdmin):
     """Events as they came."""
 
     list_display = ("idempotency_key", "series", "quantity", "event_timestamp", "created_at", "source")
-    list_filter = (RecentHours,)
+    list_filter = (base.RecentHours,)
     ordering = ("-event_hour", "-key_hash")
     search_help_text = "a tenant, or a tenant and an idempotency key"
 
@@ -137,7 +83,7 @@ class EventKeyAdmin(KeyedAdmin):
     """Keys that were used."""
 
     list_display = ("key_hash", "series_id", "batch_id", "created_at")
-    list_filter = (RecentHours,)
+    list_filter = (base.RecentHours,)
     ordering = ("key_hash",)
     search_help_text = "a tenant, or a tenant and an idempotency key"
 
@@ -164,28 +110,6 @@ class TouchedWindowAdmin(ReadOnlyModelAdmin):
     def windows(self, touched: models.TouchedWindow) -> int:
         """How many windows the batch touched."""
         return len(touched.hours)
-
-
-@admin.register(models.UsageSummary)
-class UsageSummaryAdmin(LargeTableAdmin):
-    """What was used, hour by hour."""
-
-    list_display = ("tenant_id", "meter", "granularity", "period_start", "total", "event_count", "computed_at")
-    list_filter = ("granularity",)
-    search_fields = ("tenant_id__exact",)
-    search_help_text = "a tenant"
-    ordering = ("-id",)
-
-
-@admin.register(models.DeadLetter)
-class DeadLetterAdmin(LargeTableAdmin):
-    """Events that were not taken."""
-
-    list_display = ("id", "tenant_id", "code", "detail", "count", "last_seen_at", "state")
-    list_filter = ("state", VerdictFilter)
-    search_fields = ("tenant_id__exact", "id__exact")
-    search_help_text = "a tenant, or the id of a dead letter"
-    ordering = ("-id",)
 
 
 def _series_ids(tenant_id: str) -> list[int]:

@@ -1,5 +1,4 @@
-"""
-Metering's endpoints.
+"""Events in, and events as they came.
 
 Events come in by a plain view: with thousands in a request, serializers would be most of its work.
 """
@@ -9,10 +8,9 @@ import logging
 import zlib
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from typing import Final
 from uuid import UUID
 
-import django_filters
 import msgspec
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
@@ -24,10 +22,16 @@ from rest_framework.response import Response
 
 from billing_site.kernel import api, clock, errors, keys, problems
 from metering import errors as metering_errors
-from metering import ingestion, models, raw_events, schemas, serializers, usage
+from metering import ingestion, raw_events, schemas
+from metering.serializers import events as serializers
+from metering.serializers import fields
 
 _log = logging.getLogger(__name__)
+
+
 _JSON: Final = "application/json"
+
+
 _GZIP_WINDOW: Final = 31  # zlib's number for "expect a gzip header"
 
 
@@ -55,91 +59,9 @@ class EventListEndpoint(api.Endpoint):
             before=(cursor[0], UUID(cursor[1])) if cursor else None,
         )
         last = page.events[-1] if page.has_more else None
-        next_cursor = serializers.write_cursor(last.event_timestamp, str(last.key_hash)) if last else None
+        next_cursor = fields.write_cursor(last.event_timestamp, str(last.key_hash)) if last else None
         answer = {"data": page.events, "has_more": page.has_more, "next_cursor": next_cursor}
         return Response(serializers.RawEventPageSerializer(answer).data)
-
-
-class UsageEndpoint(api.Endpoint):
-    """``GET /v1/usage``."""
-
-    scopes = {"GET": "usage:read"}
-
-    @extend_schema(
-        summary="Read usage by hour, day or month",
-        description="One row per meter and hour, day or month (in UTC) with events, in time order. `from` and `to` are "
-        "widened to whole hours; the first and the last day or month reach no further than these. Every event accepted "
-        "before `fresh_as_of` is counted.",
-        parameters=[serializers.UsageQuery],
-        responses=serializers.UsagePageSerializer,
-    )
-    def get(self, request: Request) -> Response:
-        """A page of rows, and how fresh they are."""
-        query = self.query(serializers.UsageQuery)
-        self.require_tenant(query["tenant_id"])
-        page = usage.list_usage(
-            tenant_id=query["tenant_id"],
-            meter=query.get("meter", query.get("event_type")),
-            period_from=query["from"],
-            period_to=query["to"],
-            granularity=models.Granularity(query["granularity"]),
-            limit=query["limit"],
-            after=query.get("cursor"),
-        )
-        last = page.rows[-1] if page.has_more else None
-        answer = {
-            "data": page.rows,
-            "has_more": page.has_more,
-            "next_cursor": serializers.write_cursor(last.period_start, last.meter) if last else None,
-            "fresh_as_of": page.fresh_as_of,
-        }
-        return Response(serializers.UsagePageSerializer(answer).data)
-
-
-class DeadLetterFilter(django_filters.FilterSet):
-    """Which dead letters."""
-
-    tenant_id = api.CodeFilter()
-    code = django_filters.CharFilter(max_length=64)
-    source = django_filters.CharFilter(max_length=schemas.MAX_SOURCE_LENGTH)
-    state = django_filters.ChoiceFilter(choices=models.DeadLetterState.choices)
-    first_seen_at_gte = api.InstantFilter(field_name="first_seen_at", lookup_expr="gte")
-    first_seen_at_lt = api.InstantFilter(field_name="first_seen_at", lookup_expr="lt")
-    last_seen_at_gte = api.InstantFilter(field_name="last_seen_at", lookup_expr="gte")
-    last_seen_at_lt = api.InstantFilter(field_name="last_seen_at", lookup_expr="lt")
-
-    class Meta:
-        model = models.DeadLetter
-        fields: ClassVar[list[str]] = []
-
-
-class DeadLetterListEndpoint(api.ListEndpoint):
-    """``GET /v1/dead-letters``."""
-
-    scopes = {"GET": "usage:read"}
-    queryset = models.DeadLetter.objects.all()
-    serializer_class = serializers.DeadLetterSerializer
-    filterset_class = DeadLetterFilter
-
-    @extend_schema(summary="List events that were not taken", responses=serializers.DeadLetterSerializer(many=True))
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """A page, newest first."""
-        return super().get(request, *args, **kwargs)
-
-
-class DeadLetterEndpoint(api.Endpoint):
-    """``GET /v1/dead-letters/{id}``."""
-
-    scopes = {"GET": "usage:read"}
-
-    @extend_schema(summary="Get an event that was not taken", responses=serializers.DeadLetterSerializer)
-    def get(self, request: Request, letter_id: str) -> Response:
-        """One dead letter with its payload."""
-        self.query()
-        letter = self.restrict(models.DeadLetter.objects.filter(pk=letter_id)).first()
-        if letter is None:
-            raise metering_errors.DeadLetterNotFound(f"no dead letter {letter_id!r}")
-        return Response(serializers.DeadLetterSerializer(letter).data)
 
 
 _list_events: Callable[[HttpRequest], HttpResponseBase] = EventListEndpoint.as_view()

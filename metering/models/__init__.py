@@ -1,0 +1,23 @@
+"""
+Metering's tables.
+
+The event store (``Event``) is a partitioned table that a migration makes by SQL; the others are made by Django. All
+times are UTC. Nothing here has a foreign key: an event's series is looked up in the transaction that stores it, and
+neither can be deleted.
+"""
+
+from metering.models.dead_letters import DeadLetter, DeadLetterState
+from metering.models.events import EVENT_TYPE_PATTERN, Event, EventKey, Series, TouchedWindow
+from metering.models.summaries import Granularity, UsageSummary
+
+__all__ = [
+    "EVENT_TYPE_PATTERN",
+    "DeadLetter",
+    "DeadLetterState",
+    "Event",
+    "EventKey",
+    "Granularity",
+    "Series",
+    "TouchedWindow",
+    "UsageSummary",
+]

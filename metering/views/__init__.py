@@ -1,0 +1,1 @@
+"""Metering's endpoints, a module for each noun."""

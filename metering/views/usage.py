@@ -1,0 +1,47 @@
+"""Usage by hour, day or month."""
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing_site.kernel import api
+from metering import models
+from metering import usage as usage_rows
+from metering.serializers import fields
+from metering.serializers import usage as serializers
+
+
+class UsageEndpoint(api.Endpoint):
+    """``GET /v1/usage``."""
+
+    scopes = {"GET": "usage:read"}
+
+    @extend_schema(
+        summary="Read usage by hour, day or month",
+        description="One row per meter and hour, day or month (in UTC) with events, in time order. `from` and `to` are "
+        "widened to whole hours; the first and the last day or month reach no further than these. Every event accepted "
+        "before `fresh_as_of` is counted.",
+        parameters=[serializers.UsageQuery],
+        responses=serializers.UsagePageSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        """A page of rows, and how fresh they are."""
+        query = self.query(serializers.UsageQuery)
+        self.require_tenant(query["tenant_id"])
+        page = usage_rows.list_usage(
+            tenant_id=query["tenant_id"],
+            meter=query.get("meter", query.get("event_type")),
+            period_from=query["from"],
+            period_to=query["to"],
+            granularity=models.Granularity(query["granularity"]),
+            limit=query["limit"],
+            after=query.get("cursor"),
+        )
+        last = page.rows[-1] if page.has_more else None
+        answer = {
+            "data": page.rows,
+            "has_more": page.has_more,
+            "next_cursor": fields.write_cursor(last.period_start, last.meter) if last else None,
+            "fresh_as_of": page.fresh_as_of,
+        }
+        return Response(serializers.UsagePageSerializer(answer).data)
