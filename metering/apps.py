@@ -18,5 +18,8 @@ class MeteringConfig(AppConfig):
         "metering_touched_window": "SELECT, INSERT, DELETE",  # claimed by deleting
         "metering_usage_summary": "SELECT, INSERT, UPDATE",
         "metering_dead_letter": "SELECT, INSERT, UPDATE",
+        "metering_request_summary": "SELECT, INSERT, UPDATE, DELETE",  # recomputed whole
+        "metering_usage_threshold": "SELECT, INSERT, UPDATE",
+        "metering_threshold_firing": "SELECT, INSERT",
     }
     service_functions: ClassVar[list[str]] = ["metering_open_batch()", "metering_make_partition(date)"]

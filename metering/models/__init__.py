@@ -6,18 +6,30 @@ times are UTC. Nothing here has a foreign key: an event's series is looked up in
 neither can be deleted.
 """
 
+from metering.models.corrections import Correction, CorrectionFault, RepeatedEvent
 from metering.models.dead_letters import DeadLetter, DeadLetterState
 from metering.models.events import EVENT_TYPE_PATTERN, Event, EventKey, Series, TouchedWindow
+from metering.models.requests import RequestDimension, RequestSummary
 from metering.models.summaries import Granularity, UsageSummary
+from metering.models.thresholds import MAX_THRESHOLD_QUANTITY, ThresholdAction, ThresholdFiring, UsageThreshold
 
 __all__ = [
     "EVENT_TYPE_PATTERN",
+    "MAX_THRESHOLD_QUANTITY",
+    "Correction",
+    "CorrectionFault",
     "DeadLetter",
     "DeadLetterState",
     "Event",
     "EventKey",
     "Granularity",
+    "RepeatedEvent",
+    "RequestDimension",
+    "RequestSummary",
     "Series",
+    "ThresholdAction",
+    "ThresholdFiring",
     "TouchedWindow",
     "UsageSummary",
+    "UsageThreshold",
 ]

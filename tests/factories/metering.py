@@ -68,6 +68,21 @@ class DeadLetterFactory(factory.django.DjangoModelFactory[models.DeadLetter]):
     last_seen_at = NOW
 
 
+class UsageThresholdFactory(factory.django.DjangoModelFactory[models.UsageThreshold]):
+    """A quantity a month that someone wants to hear of."""
+
+    class Meta:
+        model = models.UsageThreshold
+
+    tenant_id = "acme-corp"
+    meter = "api_call"
+    event_type = factory.SelfAttribute("meter")
+    quantity = 1_000
+    period = models.Granularity.MONTH
+    action = models.ThresholdAction.ALERT
+    created_at = NOW
+
+
 def ingest(*events: schemas.EventIn | schemas.Refusal, now: datetime = NOW, **options: Any) -> ingestion.IngestReport:
     """Take these events in."""
     return ingestion.ingest(events=events, now=now, **options)

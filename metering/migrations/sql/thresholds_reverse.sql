@@ -1,0 +1,2 @@
+DROP TRIGGER metering_threshold_firing_is_append_only ON metering_threshold_firing;
+DROP TRIGGER metering_usage_threshold_is_never_edited ON metering_usage_threshold;
