@@ -18,7 +18,7 @@ from typing import Final
 
 from django.db import connection, transaction
 
-from metering import ingestion
+from metering import ingestion, requests
 
 LOCK_CLASS: Final = 0x6D74  # "mt": keeps our advisory locks apart from other apps'
 _SLICE_BATCHES: Final = 1_000
@@ -124,7 +124,9 @@ def _recompute(series_ids: list[int], event_hours: list[int], now: datetime) -> 
                 "now": now,
             },
         )
-        return len(series_ids), int(cursor.rowcount)
+        changed = int(cursor.rowcount)
+    requests.recompute(windows=list(zip(series_ids, event_hours, strict=True)), now=now)
+    return len(series_ids), changed
 
 
 RECOMPUTE: Final = """

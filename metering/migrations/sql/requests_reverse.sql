@@ -1,0 +1,1 @@
+ALTER TABLE metering_request_summary RESET (fillfactor);
