@@ -22,4 +22,8 @@ class InvoicingConfig(AppConfig):
         "invoicing_number_series": "SELECT, INSERT, UPDATE",
         "invoicing_recognition_schedule": "SELECT, INSERT, UPDATE",
         "invoicing_recognition_progress": "SELECT, INSERT, UPDATE",
+        "invoicing_billed_usage": "SELECT, INSERT",
+        "invoicing_late_usage": "SELECT, INSERT, UPDATE",
+        "invoicing_usage_change": "SELECT, INSERT, DELETE",
+        "invoicing_usage_cursor": "SELECT, INSERT, UPDATE",
     }
