@@ -18,8 +18,14 @@ class MeteringConfig(AppConfig):
         "metering_touched_window": "SELECT, INSERT, DELETE",  # claimed by deleting
         "metering_usage_summary": "SELECT, INSERT, UPDATE",
         "metering_dead_letter": "SELECT, INSERT, UPDATE",
+        "metering_dead_letter_action": "SELECT, INSERT",
         "metering_request_summary": "SELECT, INSERT, UPDATE, DELETE",  # recomputed whole
         "metering_usage_threshold": "SELECT, INSERT, UPDATE",
         "metering_threshold_firing": "SELECT, INSERT",
+        "metering_meter": "SELECT, INSERT",
+        "metering_meter_backfill": "SELECT, INSERT, UPDATE",
+        "metering_changed_window": "SELECT, INSERT, DELETE",  # pruned
+        "metering_window_split": "SELECT, INSERT",
+        "metering_quarantined_window": "SELECT, INSERT, UPDATE, DELETE",
     }
     service_functions: ClassVar[list[str]] = ["metering_open_batch()", "metering_make_partition(date)"]

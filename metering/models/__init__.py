@@ -7,29 +7,47 @@ neither can be deleted.
 """
 
 from metering.models.corrections import Correction, CorrectionFault, RepeatedEvent
-from metering.models.dead_letters import DeadLetter, DeadLetterState
-from metering.models.events import EVENT_TYPE_PATTERN, Event, EventKey, Series, TouchedWindow
+from metering.models.dead_letters import DeadLetter, DeadLetterAction, DeadLetterState, DeadLetterStep
+from metering.models.events import EVENT_TYPE_PATTERN, Event, EventKey, Series, TouchedStage, TouchedWindow
+from metering.models.meters import Aggregation, Meter, MeterBackfill
 from metering.models.requests import RequestDimension, RequestSummary
-from metering.models.summaries import Granularity, UsageSummary
+from metering.models.summaries import (
+    ChangedWindow,
+    Granularity,
+    QuarantinedWindow,
+    QuarantineState,
+    UsageSummary,
+    WindowSplit,
+)
 from metering.models.thresholds import MAX_THRESHOLD_QUANTITY, ThresholdAction, ThresholdFiring, UsageThreshold
 
 __all__ = [
     "EVENT_TYPE_PATTERN",
     "MAX_THRESHOLD_QUANTITY",
+    "Aggregation",
+    "ChangedWindow",
     "Correction",
     "CorrectionFault",
     "DeadLetter",
+    "DeadLetterAction",
     "DeadLetterState",
+    "DeadLetterStep",
     "Event",
     "EventKey",
     "Granularity",
+    "Meter",
+    "MeterBackfill",
+    "QuarantineState",
+    "QuarantinedWindow",
     "RepeatedEvent",
     "RequestDimension",
     "RequestSummary",
     "Series",
     "ThresholdAction",
     "ThresholdFiring",
+    "TouchedStage",
     "TouchedWindow",
     "UsageSummary",
     "UsageThreshold",
+    "WindowSplit",
 ]

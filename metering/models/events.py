@@ -84,12 +84,20 @@ class Event(models.Model):
         return self.idempotency_key
 
 
+class TouchedStage(models.TextChoices):
+    """What a touched window waits for: to be summed from its events, then to be counted in its day and month."""
+
+    RECOMPUTE = "recompute"
+    ROLL_UP = "roll_up"
+
+
 class TouchedWindow(models.Model):
     """
     The windows (a series and an hour) that one batch put events into, and that must be recomputed.
 
     ``series_ids`` and ``hours`` belong together place by place. Aggregation claims a row by deleting it; ``started_at``
-    is when its batch began, by the database's clock. ``shard`` is that of all its series.
+    is when its batch began, by the database's clock. ``shard`` is that of all its series. ``oldest_xid`` is the oldest
+    transaction that the batch could not see when it began; null where no batch made the row.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -98,6 +106,10 @@ class TouchedWindow(models.Model):
     started_at = models.DateTimeField(db_index=True)
     series_ids = ArrayField(models.IntegerField())
     hours = ArrayField(models.IntegerField())
+    oldest_xid = models.BigIntegerField(null=True)
+    stage = models.CharField(
+        max_length=9, choices=TouchedStage.choices, default=TouchedStage.RECOMPUTE, db_default=TouchedStage.RECOMPUTE
+    )
 
     class Meta:
         db_table = "metering_touched_window"
@@ -106,6 +118,15 @@ class TouchedWindow(models.Model):
             models.CheckConstraint(
                 name="metering_touched_window_pairs_series_and_hours",
                 condition=models.Q(series_ids__len__gt=0, series_ids__len=models.F("hours__len")),
+            ),
+            models.CheckConstraint(
+                name="metering_touched_window_stage_is_known",
+                condition=models.Q(stage__in=TouchedStage.values),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["shard", "id"], name="metering_touched_roll_up", condition=models.Q(stage=TouchedStage.ROLL_UP)
             ),
         ]
 

@@ -1,0 +1,6 @@
+DROP TRIGGER metering_changed_window_is_never_changed ON metering_changed_window;
+ALTER TABLE metering_window_split DROP CONSTRAINT metering_window_split_lies_inside_its_hour;
+DROP TRIGGER metering_window_split_is_never_emptied ON metering_window_split;
+DROP TRIGGER metering_window_split_is_append_only ON metering_window_split;
+DROP TRIGGER metering_meter_is_never_emptied ON metering_meter;
+DROP TRIGGER metering_meter_is_append_only ON metering_meter;
