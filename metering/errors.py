@@ -45,6 +45,27 @@ class DeadLetterNotFound(errors.NotFound):
     title = "Dead letter not found"
 
 
+class DeadLetterResolved(errors.Conflict):
+    """The dead letter was replayed or discarded before; ``extra`` tells its state."""
+
+    code = "dead_letter_resolved"
+    title = "Dead letter resolved"
+
+
+class DeadLetterBusy(errors.Conflict):
+    """Somebody else is replaying or discarding the dead letter at this moment."""
+
+    code = "dead_letter_busy"
+    title = "Dead letter busy"
+
+
+class PayloadIncomplete(errors.Unprocessable):
+    """The stored payload is not all that was sent, so that it cannot be replayed as it is."""
+
+    code = "payload_incomplete"
+    title = "Payload incomplete"
+
+
 class InvalidMapping(errors.Invalid):
     """The mapping of a file's columns to events cannot be used."""
 
@@ -57,3 +78,31 @@ class UnreadableFile(errors.Invalid):
 
     code = "unreadable_file"
     title = "Unreadable file"
+
+
+class ThresholdNotFound(errors.NotFound):
+    """There is no such usage threshold, or it is another tenant's."""
+
+    code = "usage_threshold_not_found"
+    title = "Usage threshold not found"
+
+
+class ThresholdExists(errors.Conflict):
+    """An active threshold of the tenant says the same."""
+
+    code = "usage_threshold_exists"
+    title = "Usage threshold exists"
+
+
+class UnknownMeter(errors.Invalid):
+    """No meter has this code, and no event type can be called that."""
+
+    code = "unknown_meter"
+    title = "Unknown meter"
+
+
+class MeterNotRefusable(errors.Invalid):
+    """The meter counts only some events of its type, so that a quota on it cannot be kept at the door."""
+
+    code = "meter_not_refusable"
+    title = "Meter not refusable"

@@ -35,3 +35,15 @@ class DeadLetterAdmin(base.LargeTableAdmin):
     search_fields = ("tenant_id__exact", "id__exact")
     search_help_text = "a tenant, or the id of a dead letter"
     ordering = ("-id",)
+
+
+@admin.register(models.DeadLetterAction)
+class DeadLetterActionAdmin(base.LargeTableAdmin):
+    """What was done about dead letters, by whom and when."""
+
+    list_display = ("id", "letter", "step", "actor", "code", "reason", "created_at")
+    list_filter = ("step",)
+    search_fields = ("letter_id__exact", "actor__exact")
+    search_help_text = "the id of a dead letter, or who did it"
+    ordering = ("-id",)
+    list_select_related = ("letter",)

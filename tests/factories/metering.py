@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import factory
 
-from metering import ingestion, models, schemas
+from billing_site.kernel import ids
+from metering import hours, ingestion, models, schemas
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 
@@ -58,12 +59,15 @@ class DeadLetterFactory(factory.django.DjangoModelFactory[models.DeadLetter]):
     class Meta:
         model = models.DeadLetter
 
+    id = factory.LazyFunction(lambda: ids.new_id("dl"))
     tenant_id = "acme-corp"
     payload_digest = factory.LazyFunction(uuid4)
     payload = '{"tenant_id": "acme-corp", "quantity": -1}'
     code = "negative_quantity"
     detail = "quantity: Expected int >= 0"
     source = "api"
+    event_hour = factory.LazyAttribute(lambda letter: hours.hour_of(letter.first_seen_at))
+    opening_id = factory.SelfAttribute("id")
     first_seen_at = NOW
     last_seen_at = NOW
 

@@ -1,0 +1,7 @@
+ALTER TABLE metering_dead_letter RESET (fillfactor);
+DROP TRIGGER metering_dead_letter_action_is_never_emptied ON metering_dead_letter_action;
+DROP TRIGGER metering_dead_letter_action_is_append_only ON metering_dead_letter_action;
+DROP TRIGGER metering_dead_letter_is_never_emptied ON metering_dead_letter;
+DROP TRIGGER metering_dead_letter_is_never_deleted ON metering_dead_letter;
+DROP TRIGGER metering_dead_letter_stays_as_it_came ON metering_dead_letter;
+DROP FUNCTION metering_dead_letter_keep_what_came();
