@@ -22,6 +22,7 @@ def entries() -> dict[str, Entry]:
     """All entries by name; a run that is not picked up before the next one is due expires."""
     return {
         "aggregate usage": _every(settings.BEAT_AGGREGATE_SECONDS, "metering.aggregate_usage"),
+        "fire usage thresholds": _every(settings.BEAT_AGGREGATE_SECONDS, "metering.fire_thresholds"),
         "draft invoices": _every(settings.BEAT_BILLING_SECONDS, "invoicing.generate_invoices"),
         "finalize invoices": _every(settings.BEAT_BILLING_SECONDS, "invoicing.finalize_invoices"),
         "collect payments": _every(settings.BEAT_BILLING_SECONDS, "payments.collect_payments"),

@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from billing_site.kernel import clock
-from metering import aggregation, partitions
+from metering import aggregation, partitions, thresholds
 
 
 @shared_task(name="metering.aggregate_usage")
@@ -16,3 +16,9 @@ def aggregate_usage() -> None:
 def maintain_partitions() -> None:
     """Make the months to come."""
     partitions.maintain_partitions(now=clock.now())
+
+
+@shared_task(name="metering.fire_thresholds")
+def fire_thresholds() -> None:
+    """Tell of the usage thresholds that were reached."""
+    thresholds.fire_thresholds(now=clock.now())

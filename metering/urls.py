@@ -2,11 +2,17 @@
 
 from django.urls import path
 
-from metering.views import dead_letters, events, usage
+from metering.views import dead_letters, events, thresholds, usage
 
 urlpatterns = [
     path("events", events.events),
     path("usage", usage.UsageEndpoint.as_view()),
     path("dead-letters", dead_letters.DeadLetterListEndpoint.as_view()),
     path("dead-letters/<str:letter_id>", dead_letters.DeadLetterEndpoint.as_view()),
+    path("dead-letters/<str:letter_id>/replay", dead_letters.DeadLetterReplayEndpoint.as_view()),
+    path("dead-letters/<str:letter_id>/discard", dead_letters.DeadLetterDiscardEndpoint.as_view()),
+    path("usage-thresholds", thresholds.ThresholdListEndpoint.as_view()),
+    path("usage-thresholds/<str:threshold_id>", thresholds.ThresholdEndpoint.as_view()),
+    path("usage-thresholds/<str:threshold_id>/deactivate", thresholds.DeactivateThresholdEndpoint.as_view()),
+    path("usage-thresholds/<str:threshold_id>/firings", thresholds.ThresholdFiringListEndpoint.as_view()),
 ]
