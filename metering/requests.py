@@ -8,16 +8,96 @@ ids into its endpoints cannot make the roll-up as large as the events. Beyond th
 least what they say; every other figure stays exact.
 """
 
-from collections.abc import Collection
-from datetime import datetime
-from typing import Final
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Final
 
 from django.db import connection
 
-from metering import models
+from metering import hours, partitions, request_rollup
 
 EVENT_TYPE: Final = "api.request"
 MAX_NAMES: Final = 1_000
+_THOUSANDTH: Final = Decimal("0.001")
+_MILLIONTH: Final = Decimal("0.000001")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestTotals:
+    """What a tenant's requests add up to over a period. ``units`` is what the meter ``api.request`` sums."""
+
+    requests: int
+    billable_requests: int
+    units: int
+    response_time_ms: Decimal
+    timed_requests: int
+    successes: int
+    client_errors: int
+    server_errors: int
+
+    @property
+    def average_response_time_ms(self) -> Decimal | None:
+        """To a microsecond, over the requests that told a time; None where none did."""
+        return _average(self.response_time_ms, self.timed_requests)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointRow:
+    """What requests of one endpoint add up to; without ``endpoint``, those that have no row of their own."""
+
+    tenant_id: str
+    endpoint: str | None
+    request_count: int
+    average_response_time_ms: Decimal | None
+    client_error_count: int
+    server_error_count: int
+
+    @property
+    def error_count(self) -> int:
+        """4xx and 5xx together."""
+        return self.client_error_count + self.server_error_count
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorRateRow:
+    """How many of an hour's requests failed, and which share of all its requests that is."""
+
+    tenant_id: str
+    period_start: datetime
+    period_end: datetime
+    request_count: int
+    client_error_count: int
+    server_error_count: int
+
+    @property
+    def client_error_rate(self) -> Decimal:
+        """The share of 4xx, from 0 to 1, to a millionth."""
+        return (Decimal(self.client_error_count) / self.request_count).quantize(_MILLIONTH)
+
+    @property
+    def server_error_rate(self) -> Decimal:
+        """The share of 5xx, from 0 to 1, to a millionth."""
+        return (Decimal(self.server_error_count) / self.request_count).quantize(_MILLIONTH)
+
+
+@dataclass(frozen=True)
+class EndpointPage:
+    """Endpoints, most requests first, and since when later requests may not be counted yet."""
+
+    rows: Sequence[EndpointRow]
+    has_more: bool
+    fresh_as_of: datetime
+
+
+@dataclass(frozen=True)
+class ErrorRatePage:
+    """Hours in time order, and since when later requests may not be counted yet."""
+
+    rows: Sequence[ErrorRateRow]
+    has_more: bool
+    fresh_as_of: datetime
 
 
 def recompute(*, windows: Collection[tuple[int, int]], now: datetime) -> int:
@@ -39,7 +119,7 @@ def recompute(*, windows: Collection[tuple[int, int]], now: datetime) -> int:
         if not touched:
             return 0
         event_hours = [hour for _, hour in touched]
-        values = {
+        values: dict[str, Any] = {
             "tenant_ids": [tenants[series_id] for series_id, _ in touched],
             "series_ids": [series_id for series_id, _ in touched],
             "hours": event_hours,
@@ -50,162 +130,171 @@ def recompute(*, windows: Collection[tuple[int, int]], now: datetime) -> int:
             "now": now,
         }
         changed = 0
-        for statement in (RECOMPUTE_HOURS, RECOMPUTE_DAYS, RECOMPUTE_MONTHS):
+        for statement in request_rollup.RECOMPUTE:
             cursor.execute(statement, values)
             changed += int(cursor.fetchone()[0])
     return changed
 
 
-# One pass over a window's events tells all three dimensions. LATERAL with an aggregate inside: from the list of windows
-# into the index by window, one probe each, so that the cost follows what was touched. Properties are what a sender
-# says; what has not the form of a status or a time (up to 10^9 ms) counts as none, so that no event can poison a window.
-_READ_EVENTS: Final = """
-    SELECT
-        CASE grouping(request.endpoint, request.api_key) WHEN 3 THEN 'all' WHEN 1 THEN 'endpoint' ELSE 'api_key' END
-            AS dimension,
-        coalesce(request.endpoint, request.api_key, '') AS name,
-        count(*) AS requests,
-        count(*) FILTER (WHERE request.is_billable) AS billable_requests,
-        coalesce(sum(request.quantity), 0) AS units,
-        coalesce(sum(request.response_time_ms), 0) AS response_time_ms,
-        count(request.response_time_ms) AS timed_requests,
-        count(*) FILTER (WHERE request.status_class IN ('2', '3')) AS successes,
-        count(*) FILTER (WHERE request.status_class = '4') AS client_errors,
-        count(*) FILTER (WHERE request.status_class = '5') AS server_errors
-    FROM (
-        SELECT
-            coalesce(amended.quantity, event.quantity) AS quantity,
-            coalesce(left(event.properties ->> 'endpoint', 255), '') AS endpoint,
-            coalesce(left(event.properties ->> 'api_key_id', 255), '') AS api_key,
-            event.properties ->> 'billable' IS DISTINCT FROM 'false' AS is_billable,
-            CASE WHEN event.properties ->> 'status_code' ~ '^[1-5][0-9][0-9]$'
-                THEN left(event.properties ->> 'status_code', 1) END AS status_class,
-            CASE WHEN event.properties ->> 'response_time_ms' ~ '^[0-9]{1,9}(\\.[0-9]{1,20})?$'
-                THEN (event.properties ->> 'response_time_ms')::numeric END AS response_time_ms
-        FROM metering_event AS event
-        LEFT JOIN (
-            SELECT DISTINCT ON (original_key_hash) original_key_hash, quantity, void
-            FROM metering_correction
-            WHERE original_event_hour = %(hour)s AND original_series_id = %(series)s
-            ORDER BY original_key_hash, created_at DESC, batch_id DESC, position DESC
-        ) AS amended ON amended.original_key_hash = event.key_hash
-        WHERE event.event_hour = %(hour)s AND event.series_id = %(series)s
-            AND event.event_hour BETWEEN %%(first_hour)s AND %%(last_hour)s
-            AND event.corrects IS NULL AND amended.void IS NOT TRUE %(more)s
-    ) AS request
-"""
-_HOURS: Final = (
+def get_totals(*, tenant_id: str, period_start: datetime, period_end: datetime) -> RequestTotals:
     """
-    WITH touched AS (
-        SELECT tenant_id, to_timestamp(event_hour::bigint * 3600) AS starts_at, series_id, event_hour
-        FROM unnest(%(tenant_ids)s::text[], %(series_ids)s::int[], %(hours)s::int[])
-            AS touched(tenant_id, series_id, event_hour)
-    ),
-    part AS (
-        SELECT touched.tenant_id, touched.starts_at, summed.*
-        FROM touched
-        CROSS JOIN LATERAL ("""
-    + _READ_EVENTS % {"hour": "touched.event_hour", "series": "touched.series_id", "more": ""}
-    + """
-            GROUP BY GROUPING SETS ((), (request.endpoint), (request.api_key))
-        ) AS summed
-        WHERE summed.requests > 0
-    ),"""
-)
-_ROLLED_UP: Final = """
-    WITH touched AS (
-        SELECT DISTINCT
-            tenant_id,
-            date_trunc('{granularity}', to_timestamp(event_hour::bigint * 3600), 'UTC') AS starts_at,
-            (date_trunc('{granularity}', to_timestamp(event_hour::bigint * 3600) AT TIME ZONE 'UTC')
-                + interval '1 {granularity}') AT TIME ZONE 'UTC' AS ends_at
-        FROM unnest(%(tenant_ids)s::text[], %(hours)s::int[]) AS touched(tenant_id, event_hour)
-    ),
-    part AS (
-        SELECT touched.tenant_id, touched.starts_at, summed.*
-        FROM touched
-        CROSS JOIN LATERAL (
-            SELECT
-                dimension, name, sum(requests) AS requests, sum(billable_requests) AS billable_requests,
-                sum(units) AS units, sum(response_time_ms) AS response_time_ms, sum(timed_requests) AS timed_requests,
-                sum(successes) AS successes, sum(client_errors) AS client_errors, sum(server_errors) AS server_errors
-            FROM metering_request_summary
-            WHERE tenant_id = touched.tenant_id AND granularity = '{below}'
-                AND dimension IN ('all', 'endpoint', 'api_key')
-                AND period_start >= touched.starts_at AND period_start < touched.ends_at
-            GROUP BY dimension, name
-        ) AS summed
-    ),"""
-# What remains is the same on each level: keep the busiest names, drop rows that have nothing left, write what differs.
-_WRITE: Final = """
-    ranked AS (
-        SELECT
-            *,
-            row_number() OVER (
-                PARTITION BY tenant_id, starts_at, dimension ORDER BY name = '', requests DESC, name
-            ) AS place,
-            CASE WHEN dimension = 'all'
-                THEN count(*) FILTER (WHERE dimension = 'endpoint' AND name <> '') OVER one_window ELSE 0 END AS endpoints,
-            CASE WHEN dimension = 'all'
-                THEN count(*) FILTER (WHERE dimension = 'api_key' AND name <> '') OVER one_window ELSE 0 END AS api_keys
-        FROM part
-        WINDOW one_window AS (PARTITION BY tenant_id, starts_at)
-    ),
-    computed AS MATERIALIZED (
-        SELECT
-            tenant_id, starts_at, dimension, CASE WHEN place <= %(max_names)s THEN name ELSE '' END AS name,
-            sum(requests) AS requests, sum(billable_requests) AS billable_requests, sum(units) AS units,
-            round(sum(response_time_ms), 6) AS response_time_ms, sum(timed_requests) AS timed_requests,
-            sum(successes) AS successes, sum(client_errors) AS client_errors, sum(server_errors) AS server_errors,
-            max(endpoints) AS endpoints, max(api_keys) AS api_keys
-        FROM ranked
-        GROUP BY 1, 2, 3, 4
-    ),
-    emptied AS (
-        DELETE FROM metering_request_summary AS stored
-        USING touched
-        WHERE stored.tenant_id = touched.tenant_id AND stored.granularity = '{granularity}'
-            AND stored.dimension IN ('all', 'endpoint', 'api_key') AND stored.period_start = touched.starts_at
-            AND NOT EXISTS (
-                SELECT FROM computed
-                WHERE computed.tenant_id = stored.tenant_id AND computed.starts_at = stored.period_start
-                    AND computed.dimension = stored.dimension AND computed.name = stored.name
-            )
-        RETURNING 1
-    ),
-    written AS (
-        INSERT INTO metering_request_summary AS stored (
-            tenant_id, granularity, dimension, period_start, name, requests, billable_requests, units,
-            response_time_ms, timed_requests, successes, client_errors, server_errors, endpoints, api_keys, computed_at
+    What a tenant's requests add up to in ``period_start <= t < period_end``; zeros where there are none. One statement.
+
+    Whole hours are as fresh as the roll-up, which is as fresh as usage: ``usage`` tells. A part of an hour at an edge
+    is summed from the events.
+    """
+    first, last = hours.hour_of(period_start), hours.hour_of(period_end)
+    first_whole = hours.first_hour_from(period_start)
+    end_whole = max(last, first_whole)
+    covered = {hour for hour in (first, last) if period_start < period_end and hours.start_of(hour) < period_end}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            request_rollup.SUM_TOTALS,
+            {
+                "tenant_id": tenant_id,
+                "event_type": EVENT_TYPE,
+                **_spans(hours.start_of(first_whole), hours.start_of(end_whole)),
+                "edge_hours": [hour for hour in covered if not first_whole <= hour < end_whole],
+                "first_hour": first,
+                "last_hour": last,
+                "period_start": period_start,
+                "period_end": period_end,
+            },
         )
-        SELECT
-            tenant_id, '{granularity}', dimension, starts_at, name, requests, billable_requests, units,
-            response_time_ms, timed_requests, successes, client_errors, server_errors, endpoints, api_keys, %(now)s
-        FROM computed
-        ON CONFLICT (tenant_id, granularity, dimension, period_start, name) DO UPDATE SET
-            requests = EXCLUDED.requests,
-            billable_requests = EXCLUDED.billable_requests,
-            units = EXCLUDED.units,
-            response_time_ms = EXCLUDED.response_time_ms,
-            timed_requests = EXCLUDED.timed_requests,
-            successes = EXCLUDED.successes,
-            client_errors = EXCLUDED.client_errors,
-            server_errors = EXCLUDED.server_errors,
-            endpoints = EXCLUDED.endpoints,
-            api_keys = EXCLUDED.api_keys,
-            computed_at = EXCLUDED.computed_at
-        WHERE (
-            stored.requests, stored.billable_requests, stored.units, stored.response_time_ms, stored.timed_requests,
-            stored.successes, stored.client_errors, stored.server_errors, stored.endpoints, stored.api_keys
-        ) IS DISTINCT FROM (
-            EXCLUDED.requests, EXCLUDED.billable_requests, EXCLUDED.units, EXCLUDED.response_time_ms,
-            EXCLUDED.timed_requests, EXCLUDED.successes, EXCLUDED.client_errors, EXCLUDED.server_errors,
-            EXCLUDED.endpoints, EXCLUDED.api_keys
-        )
-        RETURNING 1
+        found = [value or 0 for value in cursor.fetchone()]
+    whole = [int(value) for value in found]
+    return RequestTotals(
+        requests=whole[0],
+        billable_requests=whole[1],
+        units=whole[2],
+        response_time_ms=Decimal(found[3]),
+        timed_requests=whole[4],
+        successes=whole[5],
+        client_errors=whole[6],
+        server_errors=whole[7],
     )
-    SELECT (SELECT count(*) FROM emptied) + (SELECT count(*) FROM written)
-"""
-RECOMPUTE_HOURS: Final = _HOURS + _WRITE.format(granularity="hour")
-RECOMPUTE_DAYS: Final = _ROLLED_UP.format(granularity="day", below="hour") + _WRITE.format(granularity="day")
-RECOMPUTE_MONTHS: Final = _ROLLED_UP.format(granularity="month", below="day") + _WRITE.format(granularity="month")
+
+
+def list_endpoints(
+    *,
+    tenant_id: str,
+    period_from: datetime,
+    period_to: datetime,
+    limit: int,
+    after: tuple[int, str] | None = None,
+) -> EndpointPage:
+    """
+    A tenant's endpoints by how many requests they had, most first; ties by name.
+
+    The period is widened to whole hours. ``after`` is the count and the name of the last row of the page before; the
+    name of a row without endpoint is empty.
+    """
+    start, end = _whole_hours(period_from, period_to)
+    values = {
+        "tenant_id": tenant_id,
+        **_spans(start, end),
+        "after_requests": after[0] if after else None,
+        "after_name": after[1] if after else None,
+        "limit": limit + 1,
+    }
+    as_of, found = _fetch(request_rollup.LIST_ENDPOINTS, values)
+    rows = [
+        EndpointRow(
+            tenant_id=tenant_id,
+            endpoint=name or None,
+            request_count=int(requests),
+            average_response_time_ms=_average(response_time_ms, int(timed)),
+            client_error_count=int(client_errors),
+            server_error_count=int(server_errors),
+        )
+        for name, requests, response_time_ms, timed, client_errors, server_errors in found
+    ]
+    return EndpointPage(rows[:limit], has_more=len(rows) > limit, fresh_as_of=as_of)
+
+
+def list_error_rates(
+    *,
+    tenant_id: str,
+    period_from: datetime,
+    period_to: datetime,
+    limit: int,
+    after: datetime | None = None,
+) -> ErrorRatePage:
+    """
+    The share of 4xx and 5xx in each hour that has requests, in time order.
+
+    The period is widened to whole hours. ``after`` is the start of the last row of the page before.
+    """
+    start, end = _whole_hours(period_from, period_to)
+    values = {"tenant_id": tenant_id, "from": start, "to": end, "after": after, "limit": limit + 1}
+    as_of, found = _fetch(request_rollup.LIST_HOURS, values)
+    rows = [
+        ErrorRateRow(
+            tenant_id=tenant_id,
+            period_start=starts_at,
+            period_end=starts_at + timedelta(hours=1),
+            request_count=requests,
+            client_error_count=client_errors,
+            server_error_count=server_errors,
+        )
+        for starts_at, requests, client_errors, server_errors in found
+    ]
+    return ErrorRatePage(rows[:limit], has_more=len(rows) > limit, fresh_as_of=as_of)
+
+
+def _fetch(statement: str, values: dict[str, Any]) -> tuple[datetime, list[tuple[Any, ...]]]:
+    """How fresh the rows are, and the rows: one of nothing stands for none."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        found = cursor.fetchall()
+    return found[0][0], [row[1:] for row in found if row[2] is not None]
+
+
+def _average(total: Decimal, count: int) -> Decimal | None:
+    return (total / count).quantize(_THOUSANDTH) if count else None
+
+
+def _whole_hours(period_from: datetime, period_to: datetime) -> tuple[datetime, datetime]:
+    """The whole hours around a period, within the years that events can lie in."""
+    start, end = max(period_from, partitions.EARLIEST), min(period_to, partitions.LATEST)
+    return hours.start_of(hours.hour_of(start)), hours.start_of(hours.first_hour_from(end))
+
+
+def _spans(start: datetime, end: datetime) -> dict[str, list[Any]]:
+    """Whole hours as whole months, then days, then hours: a year is read from a dozen rows, not from 8,760."""
+    spans = [
+        (granularity, first, last)
+        for granularity, first, last in _cut(start.astimezone(UTC), end.astimezone(UTC))
+        if first < last
+    ]
+    return {
+        "granularities": [granularity for granularity, _, _ in spans],
+        "starts": [first for _, first, _ in spans],
+        "ends": [last for _, _, last in spans],
+    }
+
+
+def _cut(start: datetime, end: datetime) -> list[tuple[str, datetime, datetime]]:
+    first_day = _midnight(start) if start == _midnight(start) else _midnight(start) + timedelta(days=1)
+    end_day = _midnight(end)
+    if first_day >= end_day:
+        return [("hour", start, end)]
+    first_month = _month(first_day) if first_day == _month(first_day) else _month(first_day, 1)
+    end_month = _month(end_day)
+    if first_month >= end_month:
+        return [("hour", start, first_day), ("day", first_day, end_day), ("hour", end_day, end)]
+    return [
+        ("hour", start, first_day),
+        ("day", first_day, first_month),
+        ("month", first_month, end_month),
+        ("day", end_month, end_day),
+        ("hour", end_day, end),
+    ]
+
+
+def _midnight(moment: datetime) -> datetime:
+    return datetime.combine(moment.date(), time(), UTC)
+
+
+def _month(moment: datetime, later: int = 0) -> datetime:
+    return datetime.combine(hours.month_after(moment.date().replace(day=1), later), time(), UTC)
