@@ -79,8 +79,10 @@ def events(request: HttpRequest) -> HttpResponseBase:
     return response
 
 
-def ingest_events(request: HttpRequest) -> HttpResponse:
-    """Take a batch in; the answer is given once it is durable."""
+def ingest_events(
+    request: HttpRequest, *, decode_batch: Callable[[bytes], schemas.Batch] = schemas.decode_batch
+) -> HttpResponse:
+    """Take a batch in; the answer is given once it is durable. ``decode_batch`` reads a body of another form."""
     try:
         key = keys.authenticate(request.headers.get("Authorization"))
         keys.require_scope(key, "events:write")
@@ -88,7 +90,7 @@ def ingest_events(request: HttpRequest) -> HttpResponse:
             name = next(iter(request.GET))
             fault = errors.FieldError(f"?{name}", "unknown_parameter", "unknown; this takes none")
             raise errors.Invalid(f"{name}: {fault.detail}", errors=[fault])
-        batch = schemas.decode_batch(_read_body(request))
+        batch = decode_batch(_read_body(request))
         if batch.backfill:
             keys.require_scope(key, "events:backfill")
         report = ingestion.ingest(
