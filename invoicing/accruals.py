@@ -16,13 +16,12 @@ from typing import Literal
 from django.db import connection
 from django.db.models import Q
 
-from invoicing import errors, journal, lines, models, periods, sweeps
+from invoicing import errors, journal, lines, metered_usage, models, periods, sweeps
 from invoicing.journal.recognition import end_of_day
 from invoicing.models.invoices import InvoiceStatus
 from invoicing.models.subscriptions import BILLED_STATUSES
 from ledger import posting
 from ledger.models import Transaction
-from metering import usage
 
 Step = Literal["accrued", "nothing"]
 
@@ -155,20 +154,12 @@ def _running(subscription: models.Subscription, closes_at: datetime) -> Iterator
 
 def _rated(subscription: models.Subscription, period: periods.Period) -> int:
     """What the usage of a period, or of a part of it, costs by the subscription's prices."""
-    prices = list(subscription.plan_version.prices.order_by("position"))
+    prices = list(subscription.plan_version.prices.all())
     if not prices:
         return 0
-    if usage.has_pending_windows(
-        tenant_id=subscription.tenant_id, period_start=period.starts_at, period_end=period.ends_at
-    ):
+    if metered_usage.awaits_summary(subscription=subscription, period=period):
         raise errors.UsagePending(
             f"usage of {subscription.tenant_id} before {period.ends_at:%Y-%m-%dT%H:%M:%SZ} is still being summarised"
         )
-    totals = usage.totals(
-        tenant_id=subscription.tenant_id,
-        meters=lines.meters(prices),
-        period_start=period.starts_at,
-        period_end=period.ends_at,
-    )
-    quantities = {meter: total.total_quantity for meter, total in totals.items()}
-    return sum(line.amount_cents for line in lines.of_usage(prices, quantities, period))
+    totals = metered_usage.of_period(tenant_id=subscription.tenant_id, prices=prices, period=period)
+    return sum(line.amount_cents for line in lines.of_usage(prices, metered_usage.quantities(totals), period))

@@ -1,7 +1,10 @@
 """The admin's screens of invoicing, all to look at."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
@@ -27,6 +30,14 @@ class LineItemInline(ReadOnlyInline):
     model = models.LineItem
     fields = ("kind", "meter", "description", "quantity", "unrounded_amount_cents", "amount_cents", "tiers")
     ordering = ("position",)
+
+
+class LateUsageInline(ReadOnlyInline):
+    """What came after the invoice was finalized."""
+
+    model = models.LateUsage
+    fields = ("meter", "event_count", "quantity", "first_noticed_at", "changed_at")
+    ordering = ("meter",)
 
 
 @admin.register(models.Tenant)
@@ -95,7 +106,7 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
     search_fields = ("id", "number", "tenant__id", "tenant__name", "subscription__id")
     list_select_related = ("tenant",)
     readonly_fields = ("ledger_entries",)
-    inlines = (LineItemInline,)
+    inlines = (LineItemInline, LateUsageInline)
 
     @admin.display(description="Invoice", ordering="id")
     def number_or_id(self, invoice: models.Invoice) -> str:
@@ -213,6 +224,72 @@ class RecognitionProgressAdmin(ReadOnlyModelAdmin):
     list_display = ("book", "currency", "recognized_through_on")
     list_filter = ("currency", "recognized_through_on")
     search_fields = ("book", "currency")
+
+
+class LateNow(admin.SimpleListFilter):
+    """Whether anything is late now: what came late may have been taken back."""
+
+    title = "late now"
+    parameter_name = "late"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Yes, or taken back."""
+        return [("yes", "yes"), ("no", "taken back")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[models.LateUsage]) -> QuerySet[models.LateUsage]:
+        """The rows of which that is true."""
+        nothing = Q(quantity=0) & (Q(event_count=0) | Q(event_count=None))
+        match self.value():
+            case "yes":
+                return queryset.exclude(nothing)
+            case "no":
+                return queryset.filter(nothing)
+            case _:
+                return queryset
+
+
+@admin.register(models.LateUsage)
+class LateUsageAdmin(ReadOnlyModelAdmin):
+    """What came after an invoice was finalized, which it does not bill."""
+
+    list_display = ("invoice", "tenant", "meter", "event_count", "quantity", "first_noticed_at", "changed_at")
+    list_filter = (LateNow, "changed_at")
+    search_fields = ("invoice__id", "invoice__number", "invoice__tenant__id", "meter")
+    list_select_related = ("invoice",)
+
+    @admin.display(description="Tenant", ordering="invoice__tenant")
+    def tenant(self, late: models.LateUsage) -> str:
+        """Whose usage it is."""
+        return str(late.invoice.tenant_id)
+
+
+@admin.register(models.BilledUsage)
+class BilledUsageAdmin(ReadOnlyModelAdmin):
+    """What the meters said when invoices were finalized."""
+
+    list_display = ("invoice", "meter", "quantity", "event_count")
+    list_filter = ("invoice__period_start",)
+    search_fields = ("invoice__id", "invoice__number", "invoice__tenant__id", "meter")
+    list_select_related = ("invoice",)
+
+
+@admin.register(models.UsageChange)
+class UsageChangeAdmin(ReadOnlyModelAdmin):
+    """Invoices whose usage changed and that the next sweep looks at."""
+
+    list_display = ("invoice", "noticed_at")
+    list_filter = ("noticed_at",)
+    search_fields = ("invoice__id", "invoice__number", "invoice__tenant__id")
+    list_select_related = ("invoice",)
+
+
+@admin.register(models.UsageCursor)
+class UsageCursorAdmin(ReadOnlyModelAdmin):
+    """How far metering's changed windows were read."""
+
+    list_display = ("shard", "window_id", "read_at")
+    list_filter = ("read_at",)
+    search_fields = ("shard",)
 
 
 def _entries_of(invoice: models.Invoice) -> QuerySet[Entry]:

@@ -7,7 +7,7 @@ key (subscription, boundary, revision) decides every race.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from billing_site.kernel import outbox
-from invoicing import errors, lines, models, periods, sweeps
+from invoicing import errors, late_usage, lines, metered_usage, models, sweeps
 from invoicing.models.invoices import InvoiceStatus
 from invoicing.models.subscriptions import BILLED_STATUSES
 from invoicing.pricing import exact
@@ -23,12 +23,14 @@ from metering import usage
 
 DEFAULT_GRACE_HOURS: Final = 48
 Step = Literal["drafted", "passed"]
+ChangeStep = Literal["refreshed", "late", "same"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationReport:
     """
-    What a sweep did: drafts made, drafts whose lines changed, boundaries passed because there was nothing to bill.
+    What a sweep did: drafts made, drafts whose lines changed, boundaries passed because there was nothing to bill,
+    finalized invoices whose late usage changed.
 
     ``needs_person``: something failed, and will fail again until somebody looks.
     """
@@ -36,6 +38,7 @@ class GenerationReport:
     drafted: int
     refreshed: int
     passed: int
+    late: int
     failed: int
     failures: Sequence[sweeps.Failure]
     needs_person: bool
@@ -43,28 +46,30 @@ class GenerationReport:
 
 def generate_invoices(*, now: datetime, progress: sweeps.Progress = sweeps.silently) -> GenerationReport:
     """
-    Draft every boundary that is due, missed ones too, and refresh the drafts that are in their grace period.
+    Draft every boundary that is due, missed ones too, and follow the usage that changed since the last sweep: drafts
+    are refreshed, finalized invoices count it as late.
 
-    Idempotency: safe to run twice and beside itself. Opens a transaction per boundary and per draft.
-    Locks: one subscription, or one draft, at a time; what another sweep holds is left to it.
+    Idempotency: safe to run twice and beside itself. Opens a transaction per boundary and per invoice.
+    Locks: one subscription, or one invoice, at a time; what another sweep holds is left to it.
     """
     failures: list[sweeps.Failure] = []
     due = _list_due_subscriptions(now)
-    # Listed first: what is drafted below is as fresh as it can be.
-    drafts = _list_drafts_in_grace(now)
+    # Noticed first: what is drafted below is as fresh as it can be.
+    late_usage.notice_changed_usage(now=now)
+    changed = late_usage.list_changed()
     steps: Counter[Step] = Counter()
-    refreshed = 0
+    followed: Counter[ChangeStep | None] = Counter()
     for done, subscription_id in enumerate(due, start=1):
         steps.update(_draft_due_boundaries(subscription_id, now=now, failures=failures))
-        progress(done, len(due) + len(drafts))
-    for done, invoice_id in enumerate(drafts, start=len(due) + 1):
-        changed = sweeps.attempt(invoice_id, partial(refresh_draft, invoice_id=invoice_id), failures)
-        refreshed += changed is True
-        progress(done, len(due) + len(drafts))
+        progress(done, len(due) + len(changed))
+    for done, invoice_id in enumerate(changed, start=len(due) + 1):
+        followed[sweeps.attempt(invoice_id, partial(follow_usage, invoice_id=invoice_id, now=now), failures)] += 1
+        progress(done, len(due) + len(changed))
     return GenerationReport(
         drafted=steps["drafted"],
-        refreshed=refreshed,
+        refreshed=followed["refreshed"],
         passed=steps["passed"],
+        late=followed["late"],
         failed=len(failures),
         failures=failures,
         needs_person=bool(failures),
@@ -81,6 +86,7 @@ def draft_next_boundary(*, subscription_id: str, now: datetime) -> Step | None:
     """
     subscription = (
         models.Subscription.objects.select_related("plan_version", "tenant")
+        .prefetch_related("plan_version__prices")
         .select_for_update(of=("self",), skip_locked=True, no_key=True)
         .filter(pk=subscription_id, next_boundary_at__lte=now, status__in=BILLED_STATUSES)
         .first()
@@ -88,7 +94,12 @@ def draft_next_boundary(*, subscription_id: str, now: datetime) -> Step | None:
     if subscription is None or subscription.next_boundary_at is None:
         return None
     boundary_at = subscription.next_boundary_at
-    composed = _compose(subscription, boundary_at)
+    totals = metered_usage.of_period(
+        tenant_id=subscription.tenant_id,
+        prices=list(subscription.plan_version.prices.all()),
+        period=subscription.schedule.period_ending(boundary_at),
+    )
+    composed = _compose(subscription, boundary_at, totals)
     if composed:
         _store_draft(subscription, boundary_at, composed, now)
     subscription.next_boundary_at = subscription.schedule.next_after(boundary_at)
@@ -96,30 +107,41 @@ def draft_next_boundary(*, subscription_id: str, now: datetime) -> Step | None:
     return "drafted" if composed else "passed"
 
 
-def refresh_draft(*, invoice_id: str) -> bool:
+def follow_usage(*, invoice_id: str, now: datetime) -> ChangeStep | None:
     """
-    Bring a draft up to the usage known now; whether anything changed. One held by another, or finalized, is left.
+    Bring an invoice up to the usage known now: a draft's lines, or what a finalized one counts as late.
 
-    Locks: the invoice. Requires an open transaction.
+    None: another holds it, and its due row stays. Locks: the invoice. Requires an open transaction.
     """
     invoice = (
         models.Invoice.objects.select_related("subscription__plan_version")
+        .prefetch_related("subscription__plan_version__prices")
         .select_for_update(of=("self",), skip_locked=True, no_key=True)
-        .filter(pk=invoice_id, status=InvoiceStatus.DRAFT)
+        .filter(pk=invoice_id)
         .first()
     )
-    return invoice is not None and recompute(invoice)
+    if invoice is None:
+        return None
+    late_usage.take_change(invoice)
+    match invoice.status:
+        case InvoiceStatus.DRAFT:
+            return "refreshed" if recompute(invoice) else "same"
+        case InvoiceStatus.VOID:
+            return "same"
+        case _:
+            return "late" if late_usage.count_late_usage(invoice=invoice, now=now) else "same"
 
 
-def recompute(invoice: models.Invoice) -> bool:
+def recompute(invoice: models.Invoice, totals: Mapping[str, usage.UsageTotal] | None = None) -> bool:
     """
-    Write a draft's lines and totals anew from the usage known now; whether anything changed.
+    Write a draft's lines and totals anew from the usage known now, or as read by the caller; whether anything changed.
 
     Requires the caller's lock on the invoice. Lines keep their ids.
     """
     if invoice.subscription is None or invoice.boundary_at is None:
         return False
-    return _write_lines(invoice, _compose(invoice.subscription, invoice.boundary_at))
+    read = metered_usage.of_invoice(invoice) if totals is None else totals
+    return _write_lines(invoice, _compose(invoice.subscription, invoice.boundary_at, read))
 
 
 def grace_ends_at(*, subscription: models.Subscription, boundary_at: datetime) -> datetime:
@@ -141,11 +163,6 @@ def _list_due_subscriptions(now: datetime) -> list[str]:
     return list(due.order_by("next_boundary_at", "id").values_list("id", flat=True))
 
 
-def _list_drafts_in_grace(now: datetime) -> list[str]:
-    drafts = models.Invoice.objects.filter(status=InvoiceStatus.DRAFT, finalizes_at__gt=now)
-    return list(drafts.order_by("finalizes_at", "id").values_list("id", flat=True))
-
-
 def _draft_due_boundaries(subscription_id: str, *, now: datetime, failures: list[sweeps.Failure]) -> Iterator[Step]:
     """Catch a subscription up, boundary by boundary, each committed for itself."""
     while True:
@@ -156,24 +173,16 @@ def _draft_due_boundaries(subscription_id: str, *, now: datetime, failures: list
         yield step
 
 
-def _compose(subscription: models.Subscription, boundary_at: datetime) -> list[lines.Line]:
-    prices = list(subscription.plan_version.prices.order_by("position"))
-    ended = subscription.schedule.period_ending(boundary_at)
+def _compose(
+    subscription: models.Subscription, boundary_at: datetime, totals: Mapping[str, usage.UsageTotal]
+) -> list[lines.Line]:
     return lines.compose(
         plan_version=subscription.plan_version,
-        prices=prices,
+        prices=list(subscription.plan_version.prices.all()),
         schedule=subscription.schedule,
         boundary_at=boundary_at,
-        quantities=_quantities(subscription.tenant_id, lines.meters(prices), ended),
+        quantities=metered_usage.quantities(totals),
     )
-
-
-def _quantities(tenant_id: str, meters: Sequence[str], period: periods.Period | None) -> dict[str, int]:
-    """All usage of the period, read in one statement and so in one snapshot."""
-    if period is None or not meters:
-        return {}
-    totals = usage.totals(tenant_id=tenant_id, meters=meters, period_start=period.starts_at, period_end=period.ends_at)
-    return {meter: total.total_quantity for meter, total in totals.items()}
 
 
 def _store_draft(
@@ -196,6 +205,8 @@ def _store_draft(
     models.LineItem.objects.bulk_create(
         models.LineItem(invoice=invoice, position=position, **_stored(line)) for position, line in enumerate(composed)
     )
+    # A window that changes while this is not committed yet is noticed by nobody; the next sweep looks once more.
+    late_usage.leave_change(invoice=invoice, now=now)
     outbox.leave(
         topic="invoice.created",
         tenant_id=invoice.tenant_id,

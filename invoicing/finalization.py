@@ -14,10 +14,21 @@ from typing import Literal
 from django.db.models import QuerySet
 
 from billing_site.kernel import outbox
-from invoicing import drafting, errors, journal, models, numbering, recognition, settlement, sweeps
+from invoicing import (
+    drafting,
+    errors,
+    journal,
+    late_usage,
+    metered_usage,
+    models,
+    numbering,
+    periods,
+    recognition,
+    settlement,
+    sweeps,
+)
 from invoicing.models.invoices import InvoiceStatus
 from ledger import posting
-from metering import usage
 
 Step = Literal["finalized", "waiting"]
 
@@ -105,19 +116,25 @@ def _finalize_if_due(invoice_id: str, now: datetime) -> Step | None:
 
 
 def _drafts() -> QuerySet[models.Invoice]:
-    return models.Invoice.objects.select_related("tenant", "subscription__plan_version")
+    drafts = models.Invoice.objects.select_related("tenant", "subscription__plan_version")
+    return drafts.prefetch_related("subscription__plan_version__prices")
 
 
 def _awaits_usage(invoice: models.Invoice) -> bool:
     """Whether events of its period are stored that no summary counts yet. Read before the totals, never after."""
-    return invoice.bills_usage and usage.has_pending_windows(
-        tenant_id=invoice.tenant_id, period_start=invoice.period_start, period_end=invoice.period_end
+    period = periods.Period(invoice.period_start, invoice.period_end)
+    return (
+        invoice.bills_usage
+        and invoice.subscription is not None
+        and metered_usage.awaits_summary(subscription=invoice.subscription, period=period)
     )
 
 
 def _finalize(invoice: models.Invoice, now: datetime) -> models.Invoice:
     """Requires the lock on the draft."""
-    drafting.recompute(invoice)
+    totals = metered_usage.of_invoice(invoice)
+    drafting.recompute(invoice, totals)
+    late_usage.record_billed(invoice=invoice, totals=totals)
     lines = list(invoice.lines.all())
     fact = journal.invoice_finalized(invoice=invoice, lines=lines, finalized_at=now)
     if fact is not None:

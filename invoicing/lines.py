@@ -50,7 +50,7 @@ def compose(
     prices: Sequence[models.Price],
     schedule: periods.Schedule,
     boundary_at: datetime,
-    quantities: Mapping[str, int],
+    quantities: Mapping[str, int | Decimal],
 ) -> list[Line]:
     """
     What is billed at a boundary: the usage and the fee in arrears of the period that ended, the fee in advance of the
@@ -71,7 +71,9 @@ def compose(
     return composed
 
 
-def of_usage(prices: Sequence[models.Price], quantities: Mapping[str, int], period: periods.Period) -> Iterator[Line]:
+def of_usage(
+    prices: Sequence[models.Price], quantities: Mapping[str, int | Decimal], period: periods.Period
+) -> Iterator[Line]:
     """A line for each price, also where nothing was used: a first tier's flat fee is charged at zero."""
     for price in prices:
         rated = rating.rate(definitions.of_row(price.model, price.definition), quantities.get(price.meter, 0))

@@ -9,6 +9,7 @@ summed from the events themselves, in the same statement.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 
 from django.db import connection
@@ -18,10 +19,31 @@ from metering import hours, models, partitions
 
 @dataclass(frozen=True)
 class UsageTotal:
-    """What a meter adds up to over a period."""
+    """
+    What a meter adds up to over a period.
+
+    ``value`` is the figure of a meter that does not sum: its count, maximum, average (to 12 decimals), latest, or how
+    many different values there are.
+    """
 
     total_quantity: int
     event_count: int
+    value: int | Decimal | None = None
+
+    @property
+    def quantity(self) -> int | Decimal:
+        """The figure that the meter stands for."""
+        return self.total_quantity if self.value is None else self.value
+
+
+@dataclass(frozen=True)
+class ChangedWindow:
+    """That an hourly summary of a meter changed. ``id`` is a place in the order of its shard."""
+
+    id: int
+    tenant_id: str
+    meter: str
+    period_start: datetime
 
 
 @dataclass(frozen=True)
@@ -79,26 +101,46 @@ def totals(
     return {meter: found.get(meter, UsageTotal(0, 0)) for meter in meters}
 
 
-def has_pending_windows(*, tenant_id: str, period_start: datetime, period_end: datetime) -> bool:
-    """Whether events of the tenant and period are stored that no summary counts yet."""
+def has_pending_windows(
+    *, tenant_id: str, period_start: datetime, period_end: datetime, meters: Sequence[str] | None = None
+) -> bool:
+    """
+    Whether events of the tenant and period are stored that no hourly summary counts yet.
+
+    They wait for aggregation, or their window is quarantined, or a meter of ``meters`` is still being computed for what
+    was there before it. With ``meters``, only what these count.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT EXISTS (
-                SELECT FROM metering_touched_window AS batch
-                CROSS JOIN unnest(batch.series_ids, batch.hours) AS touched(series_id, event_hour)
-                JOIN metering_series AS series ON series.id = touched.series_id
-                WHERE series.tenant_id = %(tenant_id)s
-                    AND touched.event_hour >= %(first)s AND touched.event_hour < %(end)s
-            )
-            """,
+            _PENDING,
             {
                 "tenant_id": tenant_id,
                 "first": hours.hour_of(period_start),
                 "end": hours.first_hour_from(period_end),
+                "meters": None if meters is None else list(meters),
             },
         )
         return bool(cursor.fetchone()[0])
+
+
+def list_changed_windows(*, shard: int, after_id: int, limit: int) -> Sequence[ChangedWindow]:
+    """
+    Windows of a shard whose summaries changed, in the order in which that became visible: who reads on misses none.
+
+    Rows of groups are left out: their window has a row of its own. They are kept for a week.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT id, tenant_id, meter, period_start
+            FROM metering_changed_window
+            WHERE shard = %s AND id > %s AND group_key = ''
+            ORDER BY id
+            LIMIT %s
+            """,
+            [shard, after_id, limit],
+        )
+        return [ChangedWindow(*row) for row in cursor.fetchall()]
 
 
 def fresh_as_of() -> datetime:
@@ -190,6 +232,37 @@ _TOTALS: Final = """
         WHERE series.tenant_id = %(tenant_id)s AND series.event_type = ANY(%(meters)s::text[])
     ) AS part
     GROUP BY part.meter
+"""
+
+_PENDING: Final = """
+    WITH wanted AS (
+        SELECT series.id
+        FROM metering_series AS series
+        WHERE series.tenant_id = %(tenant_id)s
+            AND (
+                %(meters)s::text[] IS NULL
+                OR series.event_type = ANY(%(meters)s::text[])
+                OR series.event_type IN (SELECT event_type FROM metering_meter WHERE code = ANY(%(meters)s::text[]))
+            )
+    )
+    SELECT
+        EXISTS (
+            SELECT FROM metering_touched_window AS batch
+            CROSS JOIN unnest(batch.series_ids, batch.hours) AS touched(series_id, event_hour)
+            WHERE batch.stage = 'recompute'
+                AND touched.event_hour >= %(first)s AND touched.event_hour < %(end)s
+                AND touched.series_id IN (SELECT id FROM wanted)
+        )
+        OR EXISTS (
+            SELECT FROM metering_quarantined_window AS held
+            JOIN wanted ON wanted.id = held.series_id
+            WHERE held.event_hour >= %(first)s AND held.event_hour < %(end)s
+        )
+        OR EXISTS (
+            SELECT FROM metering_meter_backfill AS backfill
+            JOIN metering_meter AS meter ON meter.id = backfill.meter_id
+            WHERE backfill.finished_at IS NULL AND meter.code = ANY(%(meters)s::text[])
+        )
 """
 
 # Fresh as of: the beginning of the oldest batch that is not summarised yet; where there is none, this very statement.

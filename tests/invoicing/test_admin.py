@@ -65,6 +65,10 @@ class TestScreens:
             "numberseries",
             "recognitionschedule",
             "recognitionprogress",
+            "billedusage",
+            "lateusage",
+            "usagechange",
+            "usagecursor",
         ],
     )
     def test_list_and_search(self, finance: Client, model: str) -> None:

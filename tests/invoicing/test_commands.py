@@ -32,6 +32,7 @@ class TestGenerateInvoices:
             "drafted": 1,
             "refreshed": 0,
             "passed": 1,
+            "late": 0,
             "failed": 0,
             "failures": [],
             "needs_person": False,

@@ -183,9 +183,9 @@ class TestGenerateInvoices:
             factories.subscribe(factories.TenantFactory.create(), factories.make_plan(factories.PER_CALL))
         drafting.generate_invoices(now=NOVEMBER)
 
-        # Per draft: savepoint, lock, prices, usage, invoice, lines, outbox, subscription, release; then the look that
-        # finds nothing more due.
-        with django_assert_max_num_queries(2 + 5 * 12):  # type: ignore[operator]
+        # Per draft: savepoint, lock, prices, usage, invoice, lines, due row, outbox, subscription, release; then the
+        # look that finds nothing more due. Once: what changed since the last sweep.
+        with django_assert_max_num_queries(9 + 5 * 13):  # type: ignore[operator]
             assert drafting.generate_invoices(now=DECEMBER).drafted == 5
 
 
@@ -203,8 +203,11 @@ class TestGenerateInvoicesAtOnce:
 
 
 @pytest.mark.django_db
-class TestRefreshDraft:
-    def test_leaves_a_finalized_invoice_alone(self) -> None:
+class TestFollowUsage:
+    def test_leaves_a_finalized_invoice_alone_that_billed_no_usage(self) -> None:
         invoice = factories.make_open_invoice()
 
-        assert drafting.refresh_draft(invoice_id=invoice.id) is False
+        assert drafting.follow_usage(invoice_id=invoice.id, now=DECEMBER) == "same"
+
+    def test_answers_none_where_there_is_no_invoice(self) -> None:
+        assert drafting.follow_usage(invoice_id="inv_x", now=DECEMBER) is None
