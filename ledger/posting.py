@@ -8,10 +8,10 @@ transaction or a thousand. What is checked here is checked for the sake of its m
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
+import msgspec
 from django.db import connection, transaction
 
 from billing_site.kernel import money
@@ -21,8 +21,10 @@ _LONGEST_KEY: Final = 255
 _LONGEST_CODE: Final = 64
 _LONGEST_DESCRIPTION: Final = 2000
 
+_canonical: Final = msgspec.json.Encoder(order="sorted")
+
 _POST: Final = """
-    SELECT posted_id, posted_effective_at, posted_at, is_replay
+    SELECT posted_ids, are_replays, open_from, posted_at
       FROM public.ledger_post_transactions(
            %s,
            %s::text[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
@@ -32,8 +34,7 @@ _POST: Final = """
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class NewEntry:
+class NewEntry(msgspec.Struct, frozen=True, kw_only=True):
     """
     One debit or credit to be posted.
 
@@ -48,8 +49,7 @@ class NewEntry:
     channel: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class NewTransaction:
+class NewTransaction(msgspec.Struct, frozen=True, kw_only=True):
     """
     One business fact to be posted.
 
@@ -67,8 +67,15 @@ class NewTransaction:
     reference_type: str
     reference_id: str
     description: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     reverses_id: int | None = None
+
+
+class Posted(NamedTuple):
+    """What became of one transaction of many: its id, and whether it was in the books already."""
+
+    transaction_id: int
+    is_replay: bool
 
 
 def post(*, book: str, transaction: NewTransaction) -> models.Transaction:
@@ -92,33 +99,32 @@ def post(*, book: str, transaction: NewTransaction) -> models.Transaction:
         TenantMismatch: an entry stands on another tenant's account.
         UnknownAccountType, WrongScope, BookNotFound, MalformedTransaction: what their names say.
     """
-    return post_many(book=book, transactions=[transaction])[0]
+    [(posted_id, is_replay)], open_from, posted_at = _post(book, [transaction])
+    if is_replay:
+        return models.Transaction.objects.get(pk=posted_id)
+    return _written(book, transaction, posted_id, open_from, posted_at)
 
 
-def post_many(*, book: str, transactions: Sequence[NewTransaction]) -> list[models.Transaction]:
+def post_many(*, book: str, transactions: Sequence[NewTransaction]) -> list[Posted]:
     """
-    Record transactions, all or none, in one round trip; answer them in the order given.
+    Record transactions, all or none, in one round trip; answer for them in the order given.
 
     Units, idempotency, locks and refusals are those of ``post``. Each entry is held to the floor of its account as if
     the transactions were posted one by one, in the order given.
     """
+    return _post(book, transactions)[0] if transactions else []
+
+
+def _post(book: str, transactions: Sequence[NewTransaction]) -> tuple[list[Posted], datetime | None, datetime]:
+    """What became of each, from when on the book is open (None: always was), and when it was written."""
     _require_open_transaction()
-    if not transactions:
-        return []
     for new in transactions:
         _check(new)
     fingerprints = [fingerprint(new) for new in transactions]
     with errors.translated(), connection.cursor() as cursor:
         cursor.execute(_POST, _arguments(book, transactions, fingerprints))
-        rows = cursor.fetchall()
-    replayed_ids = [row[0] for row in rows if row[3]]
-    replayed = models.Transaction.objects.in_bulk(replayed_ids) if replayed_ids else {}
-    return [
-        replayed[posted_id] if is_replay else _posted(book, new, digest, (posted_id, effective_at, created_at))
-        for new, digest, (posted_id, effective_at, created_at, is_replay) in zip(
-            transactions, fingerprints, rows, strict=True
-        )
-    ]
+        posted_ids, are_replays, open_from, posted_at = cursor.fetchone()
+    return list(map(Posted, posted_ids, are_replays)), open_from, posted_at
 
 
 def reverse(
@@ -202,8 +208,7 @@ def fingerprint(new: NewTransaction) -> bytes:
         "entries": entries,
         **({} if new.reverses_id is None else {"reverses_id": new.reverses_id}),
     }
-    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).digest()
+    return hashlib.sha256(_canonical.encode(facts)).digest()
 
 
 def _require_open_transaction() -> None:
@@ -326,25 +331,25 @@ def _amount_cents(new: NewTransaction) -> int:
     return sum(entry.amount_cents for entry in new.entries if entry.entry_type == chart.DEBIT)
 
 
-def _posted(
+def _written(
     book: str,
     new: NewTransaction,
-    digest: bytes,
-    answer: tuple[int, datetime, datetime],
+    posted_id: int,
+    open_from: datetime | None,
+    posted_at: datetime,
 ) -> models.Transaction:
     """The row just written, as reading it back would make it."""
-    posted_id, effective_at, created_at = answer
     values = {
         "id": posted_id,
         "book_id": book,
         "idempotency_key": new.idempotency_key,
-        "fingerprint": digest,
+        "fingerprint": fingerprint(new),
         "kind": new.kind,
         "tenant_id": new.tenant_id,
         "currency": new.currency,
         "occurred_at": new.occurred_at,
-        "effective_at": effective_at,
-        "created_at": created_at,
+        "effective_at": max(new.occurred_at, open_from or new.occurred_at),
+        "created_at": posted_at,
         "reference_type": new.reference_type,
         "reference_id": new.reference_id,
         "description": new.description,

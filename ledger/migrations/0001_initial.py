@@ -413,6 +413,7 @@ class Migration(migrations.Migration):
         database.run_sql_file(__file__, "tables.sql", "tables_reverse.sql"),
         database.run_sql_file(__file__, "chart.sql", "chart_reverse.sql"),
         database.run_sql_file(__file__, "append_only.sql", "append_only_reverse.sql"),
+        database.run_sql_file(__file__, "checking.sql", "checking_reverse.sql"),
         database.run_sql_file(__file__, "balanced.sql", "balanced_reverse.sql"),
         database.run_sql_file(__file__, "opening.sql", "opening_reverse.sql"),
         database.run_sql_file(__file__, "posting.sql", "posting_reverse.sql"),

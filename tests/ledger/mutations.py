@@ -94,14 +94,14 @@ REWRITES = (
     Rewrite(
         name="lock keys in the order given",
         function="ledger_post_transactions",
-        passage="ORDER BY fact.key",
-        instead="ORDER BY fact.id",
+        passage="ORDER BY p_idempotency_keys[n], n",
+        instead="ORDER BY n",
     ),
     Rewrite(
         name="lock balances in the order given",
         function="ledger_post_transactions",
         passage="ORDER BY balance.account_id, balance.shard\n",
-        instead="ORDER BY touched.position\n",
+        instead="ORDER BY account.position\n",
     ),
     Rewrite(
         name="lock no balances",

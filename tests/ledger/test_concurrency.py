@@ -194,7 +194,7 @@ class TestOverlap:
             def work() -> list[int]:
                 with transaction.atomic():
                     posted = posting.post_many(book="main", transactions=order)
-                return sorted(row.pk for row in posted)
+                return sorted(row.transaction_id for row in posted)
 
             return work
 

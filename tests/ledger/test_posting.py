@@ -1,9 +1,9 @@
 """Posting: one fact once, balanced, in its currency, for its tenant; by Python's door and by the database's."""
 
-import dataclasses
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import msgspec
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
@@ -151,7 +151,7 @@ class TestReplay:
     def test_takes_the_entries_in_any_order_and_the_time_in_any_zone(self) -> None:
         new = factories.NewTransactionFactory.build()
         first = posting.post(book="main", transaction=new)
-        moved = dataclasses.replace(
+        moved = msgspec.structs.replace(
             new,
             entries=list(reversed(new.entries)),
             occurred_at=new.occurred_at.astimezone(timezone(timedelta(hours=9))),
@@ -184,8 +184,9 @@ class TestPostMany:
     def test_answers_in_the_order_given_whatever_the_order_of_the_keys(self) -> None:
         new = [factories.NewTransactionFactory.build(idempotency_key=key) for key in ("m", "z", "a", "k")]
         posted = posting.post_many(book="main", transactions=new)
-        assert [row.idempotency_key for row in posted] == ["m", "z", "a", "k"]
-        assert [row.pk for row in posted] == sorted(row.pk for row in posted)
+        keys = models.Transaction.objects.in_bulk([row.transaction_id for row in posted])
+        assert [keys[row.transaction_id].idempotency_key for row in posted] == ["m", "z", "a", "k"]
+        assert posted == sorted(posted)
 
     def test_posts_nothing_of_nothing(self) -> None:
         assert posting.post_many(book="main", transactions=[]) == []
@@ -194,14 +195,16 @@ class TestPostMany:
         first = post(idempotency_key="b")
         new = [factories.NewTransactionFactory.build(idempotency_key=key) for key in ("a", "b", "c")]
         posted = posting.post_many(book="main", transactions=new)
-        assert posted[1] == first
-        assert len({row.pk for row in posted}) == 3
+        assert [row.is_replay for row in posted] == [False, True, False]
+        assert posted[1].transaction_id == first.pk
+        assert len({row.transaction_id for row in posted}) == 3
         assert balance("usage_revenue") == 3000
 
     def test_posts_a_fact_once_that_is_given_twice(self) -> None:
         new = factories.NewTransactionFactory.build()
         posted = posting.post_many(book="main", transactions=[new, factories.NewTransactionFactory.build(), new])
-        assert posted[0] == posted[2]
+        assert posted[0].transaction_id == posted[2].transaction_id
+        assert [row.is_replay for row in posted] == [False, False, True]
         assert models.Transaction.objects.count() == 2
         assert balance("usage_revenue") == 2000
 

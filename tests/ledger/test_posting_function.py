@@ -23,6 +23,14 @@ def deferred_revenue() -> int:
     )
 
 
+THREE_ENTRIES: Change = {
+    "entry_lines": [1, 2, 1],
+    "entry_accounts": [1, 2, 1],
+    "entry_types": ["debit", "credit", "debit"],
+    "entry_amounts": [100, 100, 100],
+}
+
+
 class TestPostTransactions:
     GOOD: Change = {
         "transaction_currencies": ["USD"],
@@ -95,8 +103,9 @@ class TestPostTransactions:
                 },
                 "ledger_transaction_has_its_entries",
             ),
-            ({"entry_transactions": [1, 2]}, "ledger_entry_points_into_its_batch"),
-            ({"entry_transactions": [1, None]}, "ledger_entry_points_into_its_batch"),
+            ({"entry_transactions": [1, 2]}, "ledger_transaction_balances"),
+            ({**THREE_ENTRIES, "entry_transactions": [1, 1, 2]}, "ledger_entry_points_into_its_batch"),
+            ({**THREE_ENTRIES, "entry_transactions": [1, 1, None]}, "ledger_entry_points_into_its_batch"),
             ({"account_tenant_ids": ["acme-corp", "globex"]}, "ledger_entry_stays_with_its_tenant"),
             ({"account_currencies": ["USD", "EUR"]}, "ledger_entry_matches_its_account"),
             ({"transaction_currencies": ["EUR"]}, "ledger_entry_matches_its_account"),

@@ -111,7 +111,8 @@ class TestBatches:
             return model
         with transaction.atomic():
             posted = posting.post_many(book="main", transactions=batch)
-        assert [row.idempotency_key for row in posted] == [new.idempotency_key for new in batch]
+        keys = models.Transaction.objects.in_bulk([row.transaction_id for row in posted])
+        assert [keys[row.transaction_id].idempotency_key for row in posted] == [new.idempotency_key for new in batch]
         report = verification.verify_ledger()
         assert (report.faults, report.transaction_count) == ([], len(after.facts))
         return after

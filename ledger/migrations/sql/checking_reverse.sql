@@ -1,0 +1,1 @@
+DROP FUNCTION public.ledger_check_entries();
