@@ -15,7 +15,11 @@ class MeteringConfig(AppConfig):
         "metering_event_key": "SELECT, INSERT",
         "metering_event": "SELECT, INSERT",
         "metering_event_default": "SELECT",  # counted by itself, to see that it is empty
+        "metering_archived_month": "SELECT",  # written by functions of the database alone
+        "metering_archived_file": "SELECT, INSERT, UPDATE",
         "metering_touched_window": "SELECT, INSERT, DELETE",  # claimed by deleting
+        "metering_correction": "SELECT, INSERT, UPDATE",  # linked to its original, once
+        "metering_repeated_event": "SELECT, INSERT",
         "metering_usage_summary": "SELECT, INSERT, UPDATE",
         "metering_dead_letter": "SELECT, INSERT, UPDATE",
         "metering_dead_letter_action": "SELECT, INSERT",
@@ -28,4 +32,15 @@ class MeteringConfig(AppConfig):
         "metering_window_split": "SELECT, INSERT",
         "metering_quarantined_window": "SELECT, INSERT, UPDATE, DELETE",
     }
-    service_functions: ClassVar[list[str]] = ["metering_open_batch()", "metering_make_partition(date)"]
+    service_functions: ClassVar[list[str]] = [
+        "metering_open_batch()",
+        "metering_make_partition(date)",
+        "metering_drain_month(date)",
+        "metering_seal_month(date)",
+        "metering_unseal_month(date)",
+        "metering_verify_month(date,text,text)",
+        "metering_drop_month(date)",
+        "metering_begin_restore(date)",
+        "metering_finish_restore(date)",
+        "metering_expire_keys(uuid[])",
+    ]
