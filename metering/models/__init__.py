@@ -6,6 +6,7 @@ times are UTC. Nothing here has a foreign key: an event's series is looked up in
 neither can be deleted.
 """
 
+from metering.models.archives import ArchivedFile, ArchivedMonth
 from metering.models.corrections import Correction, CorrectionFault, RepeatedEvent
 from metering.models.dead_letters import DeadLetter, DeadLetterAction, DeadLetterState, DeadLetterStep
 from metering.models.events import EVENT_TYPE_PATTERN, Event, EventKey, Series, TouchedStage, TouchedWindow
@@ -25,6 +26,8 @@ __all__ = [
     "EVENT_TYPE_PATTERN",
     "MAX_THRESHOLD_QUANTITY",
     "Aggregation",
+    "ArchivedFile",
+    "ArchivedMonth",
     "ChangedWindow",
     "Correction",
     "CorrectionFault",
