@@ -23,6 +23,7 @@ def add_ingest(result: dict[str, Any], generator: Any, request: Any, public: Any
         [schemas.EventIn, schemas.EventBatch, ingestion.IngestReport],
         ref_template=_REF,
     )
+    components["EventIn"]["properties"]["quantity"]["default"] = 1
     result.setdefault("components", {}).setdefault("schemas", {}).update(components)
     result["paths"].setdefault("/v1/events", {})["post"] = _operation()
     return result

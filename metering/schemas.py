@@ -65,8 +65,8 @@ class EventIn(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False,
     """
     One event. Without ``event_timestamp`` the time of its arrival is taken.
 
-    ``corrects`` names the idempotency key of an earlier event of the tenant, which this one amends: ``quantity`` is what
-    it should have been. With ``void`` the earlier event counts nothing, and ``quantity`` is 0 unless it is sent.
+    ``corrects`` names the idempotency key of an earlier event of the tenant, which this one amends: ``quantity`` is
+    what it should have been. With ``void`` the earlier event counts nothing, and ``quantity`` is 0 unless it is sent.
     """
 
     # Held to their patterns by ``rules``, once per tenant and type of a batch rather than once per event.

@@ -47,6 +47,10 @@ class Map:
                 members.setdefault("properties", {})[field.removeprefix(_PROPERTY)] = text
             elif field == "quantity" and _INTEGER.fullmatch(text):
                 members[field] = int(text)
+            elif field == "void" and text.lower() in ("true", "false", ""):
+                members[field] = text.lower() == "true"
+            elif field == "corrects" and not text:
+                continue  # a row that corrects nothing, among such that do
             elif field == "event_timestamp" and time_zone is not None:
                 members[field] = _with_offset(text, time_zone)
             else:

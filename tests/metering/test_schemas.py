@@ -28,6 +28,20 @@ class TestDecodeBatch:
         assert len(batch.events) == 2
         assert batch.backfill
 
+    @pytest.mark.parametrize(("sent", "quantity"), [({}, 1), ({"void": True}, 0), ({"void": True, "quantity": 1}, 1)])
+    def test_takes_one_for_a_quantity_that_was_not_sent_and_none_with_void(
+        self, sent: dict[str, Any], quantity: int
+    ) -> None:
+        (event,) = schemas.decode_batch(body({**GOOD, "corrects": "k0", **sent})).events
+        assert isinstance(event, schemas.EventIn)
+        assert (event.quantity, event.corrects, event.void) == (quantity, "k0", bool(sent.get("void")))
+
+    @pytest.mark.parametrize("name", ["", "x" * 256])
+    def test_refuses_a_correction_of_what_can_be_no_key(self, name: str) -> None:
+        (event,) = schemas.decode_batch(body({**GOOD, "corrects": name})).events
+        assert isinstance(event, schemas.Refusal)
+        assert event.code == "invalid_correction"
+
     def test_keeps_each_text_as_it_was_sent(self) -> None:
         raw = b'{"events": [{"tenant_id": "a" },\n {"quantity":  -1}]}'
         assert schemas.decode_batch(raw).payload_of(1) == b'{"quantity":  -1}'
