@@ -245,6 +245,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "metering.openapi.add_ingest",
+        "metering.openapi.add_requests",
         "billing_site.kernel.openapi.add_probes",
     ],
     "ENUM_NAME_OVERRIDES": {"SideEnum": ["debit", "credit"]},

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from billing_site.kernel import problems
-from metering import ingestion, schemas
+from metering import gateway, ingestion, schemas
 
 _REF: Final = "#/components/schemas/{name}"
 _REFUSALS: Final = {
@@ -26,6 +26,23 @@ def add_ingest(result: dict[str, Any], generator: Any, request: Any, public: Any
     components["EventIn"]["properties"]["quantity"]["default"] = 1
     result.setdefault("components", {}).setdefault("schemas", {}).update(components)
     result["paths"].setdefault("/v1/events", {})["post"] = _operation()
+    return result
+
+
+def add_requests(result: dict[str, Any], generator: Any, request: Any, public: Any) -> dict[str, Any]:
+    """Post-processing hook of drf-spectacular: add ``POST /v1/events/requests``, which is the same door."""
+    _, components = msgspec.json.schema_components([gateway.RequestIn, gateway.RequestBatch], ref_template=_REF)
+    result.setdefault("components", {}).setdefault("schemas", {}).update(components)
+    forms = [_reference(name) for name in ("RequestIn", "RequestBatch")]
+    result["paths"].setdefault("/v1/events/requests", {})["post"] = _operation() | {
+        "operationId": "events_requests_create",
+        "summary": "Take gateway records in, each once per organization and request",
+        "description": "One record, or a batch of 1 to 10,000, under the rules and with the answer of "
+        "`POST /v1/events`. Each is stored as a metering event of type `api.request`: `request_id` is its idempotency "
+        "key, `organization_id` its tenant, `time` its timestamp, `weight` its quantity, the rest its properties. One "
+        "that is not `billable` is stored with quantity 0: it is counted as a request, and never billed.",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": forms}}}},
+    }
     return result
 
 

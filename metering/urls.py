@@ -2,11 +2,14 @@
 
 from django.urls import path
 
-from metering.views import dead_letters, events, thresholds, usage
+from metering.views import dead_letters, events, requests, thresholds, usage
 
 urlpatterns = [
     path("events", events.events),
+    path("events/requests", requests.ingest_requests),
     path("usage", usage.UsageEndpoint.as_view()),
+    path("usage/top", requests.TopEndpoint.as_view()),
+    path("usage/error-rate", requests.ErrorRateEndpoint.as_view()),
     path("dead-letters", dead_letters.DeadLetterListEndpoint.as_view()),
     path("dead-letters/<str:letter_id>", dead_letters.DeadLetterEndpoint.as_view()),
     path("dead-letters/<str:letter_id>/replay", dead_letters.DeadLetterReplayEndpoint.as_view()),

@@ -168,6 +168,13 @@ def page_not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
     return _plain(request, 404, f"there is nothing at {request.path}")
 
 
+def method_not_allowed(request: HttpRequest, *, allowed: str) -> JsonResponse:
+    """Another method than those that a plain view has."""
+    response = _plain(request, 405, f"{request.method} is not allowed here; it takes {allowed}")
+    response["Allow"] = allowed
+    return response
+
+
 def server_error(request: HttpRequest) -> JsonResponse:
     """A fault of ours: told as one, with nothing of the inside."""
     return _plain(request, 500, "the request failed on our side; it can be sent again with the same Idempotency-Key")
