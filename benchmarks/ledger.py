@@ -4,16 +4,19 @@ What posting to the ledger costs: ``python -m benchmarks.ledger`` (``--help`` fo
 On a PostgreSQL that it makes, with ``fsync`` and ``synchronous_commit`` on, clients as processes, in interleaved
 rounds, so that what else the machine does falls on all alike. Every figure is the median of its rounds and stands
 beside its baseline of the same run: ``pgbench -N`` (three writes and a commit, the least that any ledger could do), and
-the plain way of a Django developer (atomic, select_for_update, four ORM writes; none of the ledger's promises).
+the plain way of a Django developer (atomic, select_for_update, four ORM writes; none of the ledger's promises). Then it
+fills the ledger up, posts again, and verifies all of it.
 """
 
 import argparse
 import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +38,7 @@ CREATE INDEX ON bench_entry (transaction_id);
 CREATE INDEX ON bench_entry (account_id);
 GRANT ALL ON bench_account, bench_transaction, bench_entry TO billing_service;
 """
+PARTS = ("posting", "growth", "verification")
 CHECKS = (
     ("ledger_entry", "ledger_entries_balance"),
     ("ledger_transaction", "ledger_transaction_has_its_entries"),
@@ -59,11 +63,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--entries", type=int, default=1_000_000, help="stored before the last measurements")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="which of them to run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="billing-benchmark-") as name:
         Path(name).chmod(0o711)
         with servers(Path(name)) as bench:
-            report(bench, rounds=options.rounds, seconds=options.seconds, entries=options.entries)
+            bench.post(Load("open_accounts", 1000, 1), seconds=0)
+            if "posting" in options.parts:
+                posting(bench, rounds=options.rounds, seconds=options.seconds)
+            if "growth" in options.parts:
+                growth(bench, rounds=options.rounds, seconds=options.seconds, entries=options.entries)
+            if "verification" in options.parts:
+                verification(bench)
 
 
 @dataclass(frozen=True)
@@ -114,13 +125,12 @@ class Bench:
         return sum(float(count) / float(took) for count, took in done)
 
 
-def report(bench: Bench, *, rounds: int, seconds: float, entries: int) -> None:
-    """All measurements, each with its ratio."""
+def posting(bench: Bench, *, rounds: int, seconds: float) -> None:
+    """All ways to post, each with its ratio."""
     clients = (1, 2, 8)
     loads = [Load(work, batch, n) for n in clients for work in ("spread", "hot") for batch in (1, 100, 1000)]
     plain = [Load(work, 1, n) for n in clients for work in ("plain", "plain_hot")]
     one_row = [Load("hot_one_row", 1, 8)]
-    bench.post(Load("open_accounts", 1000, 1), seconds=0)
     measures: dict[str, Callable[[], float]] = {
         f"pgbench -N, {n} client{'s' * (n > 1)}": partial(bench.pgbench, clients=n, seconds=seconds) for n in clients
     }
@@ -148,7 +158,6 @@ def report(bench: Bench, *, rounds: int, seconds: float, entries: int) -> None:
     aim("bulk on one hot account over spread ones", figures[str(Load("hot", 1000, 1))] / figures[str(bulk)], "0.9")
     aim("one hot account, 8 clients, sharded over one row", hot / own_row, "at least 2")
     aim("share of the checks in bulk posting", 1 - figures[str(bulk)] / figures[unchecked], "at most 0.1")
-    growth(bench, seconds=seconds, entries=entries, rounds=rounds)
 
 
 def growth(bench: Bench, *, seconds: float, entries: int, rounds: int) -> None:
@@ -169,6 +178,23 @@ def growth(bench: Bench, *, seconds: float, entries: int, rounds: int) -> None:
     title(f"cost of a post with {stored:,} entries stored over {before:,}")
     for load in loads:
         aim(str(load), small[str(load)] / large[str(load)], "flat, 1")
+
+
+def verification(bench: Bench) -> None:
+    """How fast the whole ledger is verified, in how much memory, and whose time it takes."""
+    bench.sql("SELECT ledger_seal_next_block('main') FROM generate_series(1, 100000)")
+    entries = int(bench.sql("SELECT count(*) FROM ledger_entry"))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    told = run([sys.executable, "manage.py", "verify_ledger", "--json"], environment=bench.environment)
+    took = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    own = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    title(f"verification of {entries:,} entries")
+    print(told.strip())
+    row("entries a second", entries / took)
+    row("share of the time in the verifier itself", 100 * own / took, "%; the rest waits for PostgreSQL")
+    row("most memory of the verifier", after.ru_maxrss / 1024, "MB")
 
 
 def interleaved(measures: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
@@ -196,7 +222,7 @@ def without_checks(bench: Bench, measure: Callable[[], float]) -> float:
 @contextmanager
 def servers(folder: Path) -> Iterator[Bench]:
     """A PostgreSQL with the service's schema, pgbench's tables and the plain way's."""
-    settings = {"shared_buffers": "1GB", "max_wal_size": "8GB", "max_connections": "50"}
+    settings = {"shared_buffers": "1GB", "max_wal_size": "8GB", "min_wal_size": "4GB", "max_connections": "50"}
     cluster = postgres.prepare(folder=folder / "postgres", bin_folder=postgres.embedded_binaries(), settings=settings)
     broker = valkey.prepare(folder=folder / "valkey")
     server = postgres.start(cluster, log=folder / "postgres.log")
@@ -217,9 +243,17 @@ def servers(folder: Path) -> Iterator[Bench]:
         run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], environment=bench.environment)
         run([str(cluster.bin_folder / "pgbench"), "-i", "-q", "-s", "10", bench.url(postgres.SUPERUSER)])
         bench.sql(PLAIN_SCHEMA)
+        warm_log(bench)
         yield bench
     finally:
         postgres.stop(server)
+
+
+def warm_log(bench: Bench) -> None:
+    """Let the server have files of its write-ahead log to use again, as one that has run for a while; new ones cost."""
+    bench.sql("CREATE TABLE warm AS SELECT n, repeat('x', 500) FROM generate_series(1, 3000000) AS n")
+    bench.sql("DROP TABLE warm")
+    bench.sql("CHECKPOINT")
 
 
 def run(command: list[str], *, environment: dict[str, str] | None = None) -> str:
