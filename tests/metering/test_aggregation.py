@@ -11,7 +11,7 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metering import aggregation, hours, models
+from metering import aggregation, hours, models, recompute, slices
 from tests.factories import metering as factories
 
 NOW = factories.NOW
@@ -31,7 +31,7 @@ class TestAggregateUsage:
         )
         report = aggregation.aggregate_usage(now=NOW)
         assert (report.slices, report.windows, report.changed, report.remaining) == (1, 4, 4, 0)
-        found = models.UsageSummary.objects.values_list(
+        found = models.UsageSummary.objects.filter(granularity="hour").values_list(
             "tenant_id", "meter", "period_start", "total", "event_count", "maximum"
         )
         figures: set[tuple[object, ...]] = set(found)
@@ -49,7 +49,7 @@ class TestAggregateUsage:
         factories.ingest_many(1, quantity=5)
         report = aggregation.aggregate_usage(now=NOW + timedelta(minutes=1))
         assert (report.windows, report.changed) == (1, 1)
-        summary = models.UsageSummary.objects.get()
+        summary = models.UsageSummary.objects.get(granularity="hour")
         assert [summary.total, summary.event_count, summary.maximum] == [25, 3, 10]
         assert summary.computed_at == NOW + timedelta(minutes=1)
 
@@ -57,24 +57,24 @@ class TestAggregateUsage:
         factories.ingest_many(2)
         aggregation.aggregate_usage(now=NOW)
         report = aggregation.aggregate_usage(now=NOW)
-        assert report == aggregation.AggregationReport(slices=0, windows=0, changed=0, remaining=0, busy=0)
+        assert report == slices.AggregationReport()
 
     def test_leaves_a_summary_that_is_right_as_it_is(self) -> None:
         factories.ingest_many(2)
         aggregation.aggregate_usage(now=NOW)
-        summary = models.UsageSummary.objects.get()
+        summary = models.UsageSummary.objects.get(granularity="hour")
         touched = {"series_ids": [models.Series.objects.get().pk], "hours": [hours.hour_of(summary.period_start)]}
         models.TouchedWindow.objects.create(batch_id=9, shard=0, started_at=NOW, **touched)
         report = aggregation.aggregate_usage(now=NOW + timedelta(days=1))
         assert (report.windows, report.changed) == (1, 0)
-        assert models.UsageSummary.objects.get().computed_at == NOW
+        assert models.UsageSummary.objects.get(granularity="hour").computed_at == NOW
 
     def test_catches_up_slice_by_slice(self) -> None:
         for batch in range(7):
             factories.ingest_many(2, event_timestamp=NOW - timedelta(hours=batch % 3))
         report = aggregation.aggregate_usage(now=NOW, slice_batches=2)
         assert (report.slices, report.remaining) == (4, 0)
-        assert sum(models.UsageSummary.objects.values_list("total", flat=True)) == 14
+        assert sum(models.UsageSummary.objects.filter(granularity="hour").values_list("total", flat=True)) == 14
 
     def test_holds_sums_beyond_64_bits(self) -> None:
         factories.ingest_many(100, quantity=10**15)
@@ -82,7 +82,7 @@ class TestAggregateUsage:
             cursor.execute("SELECT (10::numeric ^ 15 * 10 ^ 8)::numeric(38, 0)")
             assert cursor.fetchone()[0] > 2**63
         aggregation.aggregate_usage(now=NOW)
-        assert models.UsageSummary.objects.get().total == 10**17
+        assert models.UsageSummary.objects.get(granularity="hour").total == 10**17
 
     @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
@@ -111,7 +111,7 @@ class TestAggregateUsage:
         assert self.totals() == expected
 
     def totals(self) -> dict[tuple[str, datetime], int]:
-        found = models.UsageSummary.objects.values_list("tenant_id", "period_start", "total")
+        found = models.UsageSummary.objects.filter(granularity="hour").values_list("tenant_id", "period_start", "total")
         return {(tenant, start): int(total) for tenant, start, total in found}
 
 
@@ -171,12 +171,13 @@ class TestRecompute:
             )
             touched = cursor.fetchall()
             cursor.execute(
-                "EXPLAIN (ANALYZE, FORMAT JSON) " + aggregation.RECOMPUTE,
+                "EXPLAIN (ANALYZE, FORMAT JSON) " + recompute.RECOMPUTE,
                 {
                     "series_ids": [series_id for series_id, _ in touched],
                     "hours": [hour for _, hour in touched],
                     "first_hour": min(hour for _, hour in touched),
                     "last_hour": max(hour for _, hour in touched),
+                    "shard": 0,
                     "now": NOW,
                 },
             )

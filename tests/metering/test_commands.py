@@ -112,12 +112,13 @@ class TestAggregateUsage:
     def test_says_what_it_did(self) -> None:
         factories.ingest_many(3)
         report = run("aggregate_usage", "--as-of", AS_OF)
-        assert report == {"as_of": AS_OF, "slices": 1, "windows": 1, "changed": 1, "remaining": 0, "busy": 0}
+        nothing = {"backfilled": 0, "quarantined": 0, "remaining": 0, "busy": 0, "needs_person": False}
+        assert report == {"as_of": AS_OF, "slices": 1, "windows": 1, "changed": 1, "rolled_up": 2, **nothing}
 
     def test_is_beats_task_too(self) -> None:
         factories.ingest_many(3)
         tasks.aggregate_usage()
-        assert models.UsageSummary.objects.get().total == 3
+        assert models.UsageSummary.objects.get(granularity="hour").total == 3
 
 
 class TestMaintainPartitions:

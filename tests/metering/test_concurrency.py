@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 
-from metering import aggregation, ingestion, models, partitions, schemas, usage
+from metering import aggregation, ingestion, models, partitions, schemas, slices, usage
 from tests.factories import metering as factories
 from tests.support.threads import run_together
 
@@ -58,7 +58,7 @@ class TestIngest:
             assert cursor.fetchone() == (count,)
         assert models.Series.objects.count() == 7
         aggregation.aggregate_usage(now=NOW)
-        assert sum(models.UsageSummary.objects.values_list("total", flat=True)) == count
+        assert sum(models.UsageSummary.objects.filter(granularity="hour").values_list("total", flat=True)) == count
 
     def test_stores_one_of_8_versions_of_an_event(self) -> None:
         versions = [
@@ -156,7 +156,7 @@ class TestMakePartition:
         factories.ingest_many(3)
         aggregation.aggregate_usage(now=NOW)
         owner_cursor.execute("COMMIT")
-        assert models.UsageSummary.objects.get().total == 6
+        assert models.UsageSummary.objects.get(granularity="hour").total == 6
 
 
 class TestAggregateUsage:
@@ -171,18 +171,18 @@ class TestAggregateUsage:
                 # Another connection aggregates to the end while this one has not committed.
                 (report,) = together([partial(aggregation.aggregate_usage, now=NOW)])
                 assert (report.changed, report.remaining) == (1, 0)
-                assert models.UsageSummary.objects.get().total == 10
+                assert models.UsageSummary.objects.get(granularity="hour").total == 10
 
         commit_late()
         assert usage.has_pending_windows(**window)
         aggregation.aggregate_usage(now=NOW)
-        assert models.UsageSummary.objects.get().total == 15
+        assert models.UsageSummary.objects.get(granularity="hour").total == 15
         assert not usage.has_pending_windows(**window)
 
     def test_leaves_a_shard_to_the_run_that_holds_it(self) -> None:
         factories.ingest_many(1)
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [aggregation.LOCK_CLASS])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [slices.LOCK_CLASS])
             (report,) = together([partial(aggregation.aggregate_usage, now=NOW)])
         assert (report.busy, report.slices, report.remaining) == (1, 0, 1)
         assert aggregation.aggregate_usage(now=NOW).remaining == 0
@@ -201,7 +201,7 @@ class TestAggregateUsage:
         with connection.cursor() as cursor:
             cursor.execute("SELECT sum(quantity), count(*) FROM metering_event")
             expected = cursor.fetchone()
-        summary = models.UsageSummary.objects.get()
+        summary = models.UsageSummary.objects.get(granularity="hour")
         assert (summary.total, summary.event_count) == expected == (4 * 40 * 10, 4 * 40 * 5)
 
 

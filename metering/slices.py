@@ -1,0 +1,320 @@
+"""
+One run of aggregation over one shard, slice by slice: what is claimed, in which order, and what is written beside it.
+
+Each slice is a transaction that begins with the shard's lock, in a statement of its own: what the next statements see
+is newer than whatever the run before committed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from django.db import connection, transaction
+
+from metering import hours, ingestion, models, quarantine, recompute, requests, rollups
+
+LOCK_CLASS: Final = 0x6D74  # "mt": keeps our advisory locks apart from other apps'
+NO_BATCH: Final = 0  # the batch of touched rows that no batch of events made
+_SLICE_WINDOWS: Final = 50_000  # a slice holds no more in memory than this and one batch's
+_RETRIES: Final = 100  # of quarantined windows, in one run
+_BACKFILL_SLICES: Final = 10  # in one run: new events come first
+_BACKFILL_WINDOWS: Final = 5_000
+
+Progress = Callable[[int, int | None, str], None]
+
+
+@dataclass(kw_only=True)
+class AggregationReport:
+    """
+    What one run did: slices committed, windows recomputed, summaries that changed (hours, then days and months).
+
+    ``remaining`` touched rows came meanwhile or were left; ``busy`` shards were left to the run that is at them.
+    ``quarantined`` windows are set aside; a person is needed where one is not tried again by itself. ``backfilled``
+    windows were counted by a new meter.
+    """
+
+    slices: int = 0
+    windows: int = 0
+    changed: int = 0
+    rolled_up: int = 0
+    backfilled: int = 0
+    quarantined: int = 0
+    remaining: int = 0
+    busy: int = 0
+    needs_person: bool = False
+
+
+class ShardIsBusy(Exception):
+    """Another run is at it."""
+
+
+@dataclass
+class _Claim:
+    """Windows that were taken, each with the begin of the earliest batch that touched it."""
+
+    started_at: dict[recompute.Window, datetime] = field(default_factory=dict)
+    oldest_xid: int | None = None
+    batches: int = 0
+
+
+@dataclass
+class Run:
+    """One run over one shard. Each method works one slice, in a transaction of its own; False when nothing was left."""
+
+    shard: int
+    now: datetime
+    slice_batches: int
+    last_id: int
+    batches: int
+    progress: Progress | None
+    report: AggregationReport
+    _claimed: int = 0
+    _backfill_slices: int = 0
+
+    def recompute_hours(self) -> bool:
+        """Hours, from their events."""
+        with transaction.atomic(durable=True):
+            self._lock()
+            claim = _claim(self.shard, models.TouchedStage.RECOMPUTE, self.slice_batches, self.last_id)
+            if not claim.batches:
+                return False
+            started_at = claim.started_at
+            earliest = min(started_at.values())
+            if claim.oldest_xid is not None:
+                for window in _link_corrections(self.shard, claim.oldest_xid):
+                    started_at.setdefault(window, earliest)
+            quarantine.hold_back(started_at)
+            meters = recompute.list_meters()
+            changed, failed = quarantine.work_around(list(started_at), partial(self._recompute, meters))
+            quarantine.set_aside(shard=self.shard, failed=failed, started_at=started_at, now=self.now)
+            append_touched(self.shard, sorted(set(changed)), models.TouchedStage.ROLL_UP, earliest)
+        self.report.slices += 1
+        self.report.windows += len(started_at)
+        self.report.changed += len(changed)
+        self._tell(claim.batches)
+        return True
+
+    def roll_up(self) -> bool:
+        """Days and months, from the hours that changed."""
+        with transaction.atomic(durable=True):
+            self._lock()
+            claim = _claim(self.shard, models.TouchedStage.ROLL_UP, self.slice_batches, None)
+            if not claim.batches:
+                return False
+            meters = recompute.list_meters()
+            changed, failed = quarantine.work_around(list(claim.started_at), partial(self._roll_up, meters))
+            quarantine.set_aside(shard=self.shard, failed=failed, started_at=claim.started_at, now=self.now)
+        self.report.rolled_up += sum(changed)
+        return True
+
+    def backfill(self) -> bool:
+        """Windows that a new meter has not counted yet."""
+        if self._backfill_slices >= _BACKFILL_SLICES:
+            return False
+        self._backfill_slices += 1
+        with transaction.atomic(durable=True):
+            self._lock()
+            unfinished = models.MeterBackfill.objects.filter(shard=self.shard, finished_at=None)
+            backfill = unfinished.select_related("meter").order_by("id").first()
+            if backfill is None:
+                return False
+            windows = _list_next(backfill)
+            _, failed = quarantine.work_around(windows, partial(self._count_for, backfill.meter))
+            started_at = dict.fromkeys(windows, backfill.started_at)
+            quarantine.set_aside(shard=self.shard, failed=failed, started_at=started_at, now=self.now)
+            backfill.windows += len(windows)
+            if windows:
+                backfill.series_id, backfill.event_hour = windows[-1]
+            else:
+                backfill.finished_at = self.now
+            backfill.save()
+        self.report.backfilled += len(windows)
+        return True
+
+    def retry_quarantined(self) -> None:
+        """Windows whose time has come, each by itself."""
+        with transaction.atomic(durable=True):
+            self._lock()
+            due = quarantine.list_due(shard=self.shard, now=self.now, limit=_RETRIES)
+            meters = recompute.list_meters() if due else []
+            for row in due:
+                window = (row.series_id, row.event_hour)
+                changed, failed = quarantine.work_around([window], partial(self._do_whole, meters))
+                self.report.changed += len(changed)
+                if failed:
+                    started_at = {window: row.started_at}
+                    quarantine.set_aside(shard=self.shard, failed=failed, started_at=started_at, now=self.now)
+                else:
+                    row.delete()
+
+    def _recompute(self, meters: Sequence[models.Meter], windows: Sequence[recompute.Window]) -> list[recompute.Window]:
+        changed = recompute.recompute(slice_=self._slice(windows), meters=meters)
+        requests.recompute(windows=windows, now=self.now)
+        return changed
+
+    def _roll_up(self, meters: Sequence[models.Meter], windows: Sequence[recompute.Window]) -> list[int]:
+        return [rollups.roll_up(slice_=self._slice(windows), meters=meters)]
+
+    def _do_whole(self, meters: Sequence[models.Meter], windows: Sequence[recompute.Window]) -> list[recompute.Window]:
+        changed = self._recompute(meters, windows)
+        self._roll_up(meters, windows)
+        return changed
+
+    def _count_for(self, meter: models.Meter, windows: Sequence[recompute.Window]) -> list[recompute.Window]:
+        changed = recompute.recompute_meter(slice_=self._slice(windows), meter=meter)
+        self._roll_up([meter], windows)
+        return changed
+
+    def _slice(self, windows: Sequence[recompute.Window]) -> recompute.Slice:
+        return recompute.Slice(shard=self.shard, windows=windows, now=self.now)
+
+    def _lock(self) -> None:
+        with connection.cursor() as cursor:
+            # A statement of its own, and the first: whatever the next ones see is newer than the lock.
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [LOCK_CLASS, self.shard])
+            if not cursor.fetchone()[0]:
+                raise ShardIsBusy
+            cursor.execute("SET LOCAL jit = off")  # compiling would take longer than the recompute
+
+    def _tell(self, batches: int) -> None:
+        self._claimed += batches
+        if self.progress is not None:
+            self.progress(self._claimed, self.batches, "batches aggregated")
+
+
+def _claim(shard: int, stage: models.TouchedStage, slice_batches: int, last_id: int | None) -> _Claim:
+    """Take the oldest touched rows; their windows, each once."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH claimed AS (
+                DELETE FROM metering_touched_window
+                WHERE id = ANY(ARRAY(
+                    SELECT id
+                    FROM (
+                        SELECT id, sum(cardinality(hours)) OVER (ORDER BY id) - cardinality(hours) AS claimed_before
+                        FROM (
+                            SELECT id, hours FROM metering_touched_window
+                            WHERE shard = %(shard)s AND stage = %(stage)s
+                                AND (%(last_id)s::bigint IS NULL OR id <= %(last_id)s)
+                            ORDER BY id LIMIT %(batches)s
+                        ) AS oldest
+                    ) AS counted
+                    WHERE claimed_before < %(windows)s
+                ))
+                RETURNING id, series_ids, hours, started_at, oldest_xid
+            )
+            SELECT
+                touched.series_id, touched.event_hour, min(claimed.started_at), min(claimed.oldest_xid),
+                (SELECT count(*) FROM claimed)
+            FROM claimed CROSS JOIN unnest(claimed.series_ids, claimed.hours) AS touched(series_id, event_hour)
+            GROUP BY touched.series_id, touched.event_hour
+            """,
+            {
+                "shard": shard,
+                "stage": stage,
+                "last_id": last_id,
+                "batches": slice_batches,
+                "windows": _SLICE_WINDOWS,
+            },
+        )
+        rows = cursor.fetchall()
+    xids = [xid for _, _, _, xid, _ in rows if xid is not None]
+    return _Claim(
+        started_at={(series_id, hour): started_at for series_id, hour, started_at, _, _ in rows},
+        oldest_xid=min(xids, default=None),
+        batches=rows[0][4] if rows else 0,
+    )
+
+
+def _link_corrections(shard: int, oldest_xid: int) -> list[recompute.Window]:
+    """
+    Tell corrections that came before their original which event it is, once that is there; the originals' windows.
+
+    Batches link what they see. Two that run beside each other do not see each other: then the correction's transaction
+    is not older than what the later one to be claimed could not see, and is looked for here. What names a correction,
+    or an event of another type, never takes effect.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE metering_correction AS pending
+            SET
+                original_series_id = CASE found.fault WHEN '' THEN found.series_id END,
+                original_event_hour = CASE found.fault WHEN '' THEN found.event_hour END,
+                fault = found.fault
+            FROM (
+                SELECT
+                    waiting.correction_key_hash, original.series_id, original.event_hour,
+                    CASE
+                        WHEN EXISTS (
+                            SELECT FROM metering_correction AS other
+                            WHERE other.correction_key_hash = waiting.original_key_hash
+                        ) THEN 'corrects_a_correction'
+                        WHEN original.series_id <> waiting.series_id THEN 'corrects_another_type'
+                        ELSE ''
+                    END AS fault
+                FROM metering_correction AS waiting
+                JOIN metering_event_key AS original ON original.key_hash = waiting.original_key_hash
+                WHERE waiting.original_event_hour IS NULL AND waiting.fault = '' AND waiting.xid >= %s
+                    AND waiting.series_id %% %s = %s
+            ) AS found
+            WHERE pending.correction_key_hash = found.correction_key_hash
+            RETURNING pending.original_series_id, pending.original_event_hour
+            """,
+            [oldest_xid, ingestion.SHARDS, shard],
+        )
+        return [(series_id, hour) for series_id, hour in cursor.fetchall() if hour is not None]
+
+
+def _list_next(backfill: models.MeterBackfill) -> list[recompute.Window]:
+    """The next windows of the meter's type, from the summaries that say where events lie."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT DISTINCT series.id, (extract(epoch FROM hour.period_start)::bigint / 3600)::int AS event_hour
+            FROM metering_series AS series
+            JOIN metering_usage_summary AS hour
+                ON hour.tenant_id = series.tenant_id AND hour.meter = %(event_type)s AND hour.group_key = ''
+                AND hour.granularity = 'hour'
+                AND (series.id > %(series_id)s OR hour.period_start >= %(next_hour)s)
+            WHERE series.event_type = %(event_type)s AND series.id >= %(series_id)s
+                AND series.id %% %(shards)s = %(shard)s
+            ORDER BY 1, 2
+            LIMIT %(limit)s
+            """,
+            {
+                "event_type": backfill.meter.event_type,
+                "series_id": backfill.series_id,
+                "next_hour": hours.start_of(backfill.event_hour + 1),
+                "shards": ingestion.SHARDS,
+                "shard": backfill.shard,
+                "limit": _BACKFILL_WINDOWS,
+            },
+        )
+        return list(cursor.fetchall())
+
+
+def append_touched(
+    shard: int, windows: Sequence[recompute.Window], stage: models.TouchedStage, started_at: datetime | None
+) -> None:
+    """``started_at`` is that of the windows' earliest batch; None where they were touched by no batch, but now."""
+    if not windows:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO metering_touched_window (batch_id, shard, started_at, series_ids, hours, stage)
+            VALUES (%s, %s, coalesce(%s, statement_timestamp()), %s, %s, %s)
+            """,
+            [
+                NO_BATCH,
+                shard,
+                started_at,
+                [series_id for series_id, _ in windows],
+                [hour for _, hour in windows],
+                stage,
+            ],
+        )
