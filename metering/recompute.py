@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from django.db import connection
 
-from metering import models
+from metering import models, request_rollup, requests
 
 Window = tuple[int, int]
 """A series and an hour."""
@@ -335,10 +335,13 @@ def _value(meter: models.Meter | None) -> str:
 
 
 def _filters(meter: models.Meter | None) -> str:
-    filters = meter.filters if meter is not None else {}
-    return "".join(
+    if meter is None:
+        return ""
+    # A request that is not billable is in no meter that a price could name.
+    only_billable = f" AND {request_rollup.IS_BILLABLE}" if meter.event_type == requests.EVENT_TYPE else ""
+    return only_billable + "".join(
         f" AND event.properties ->> %(filter_{place})s = ANY(%(accepted_{place})s::text[])"
-        for place in range(len(filters))
+        for place in range(len(meter.filters))
     )
 
 

@@ -6,6 +6,8 @@ Hours are recomputed from the events, days from hours, months from days: one sta
 
 from typing import Final
 
+IS_BILLABLE: Final = "event.properties ->> 'billable' IS DISTINCT FROM 'false'"
+
 # One pass over a window's events tells all three dimensions. LATERAL with an aggregate inside: from the list of windows
 # into the index by window, one probe each, so that the cost follows what was touched. Properties are what a sender
 # says: what has not the form of a status or a time (up to 10^9 ms) counts as none, so that no event poisons a window.
@@ -23,7 +25,7 @@ _FIGURES: Final = """
             coalesce(amended.quantity, event.quantity) AS quantity,
             coalesce(left(event.properties ->> 'endpoint', 255), '') AS endpoint,
             coalesce(left(event.properties ->> 'api_key_id', 255), '') AS api_key,
-            event.properties ->> 'billable' IS DISTINCT FROM 'false' AS is_billable,
+            %(is_billable)s AS is_billable,
             CASE WHEN event.properties ->> 'status_code' ~ '^[1-5][0-9][0-9]$'
                 THEN left(event.properties ->> 'status_code', 1) END AS status_class,
             CASE WHEN event.properties ->> 'response_time_ms' ~ '^[0-9]{1,9}(\\.[0-9]{1,20})?$'
@@ -55,7 +57,7 @@ _HOURS: Final = (
                 CASE grouping(request.endpoint, request.api_key)
                     WHEN 3 THEN 'all' WHEN 1 THEN 'endpoint' ELSE 'api_key' END AS dimension,
                 coalesce(request.endpoint, request.api_key, '') AS name, """
-    + _FIGURES % {"hour": "touched.event_hour", "series": "touched.series_id", "and": ""}
+    + _FIGURES % {"hour": "touched.event_hour", "series": "touched.series_id", "and": "", "is_billable": IS_BILLABLE}
     + """
             GROUP BY GROUPING SETS ((), (request.endpoint), (request.api_key))
         ) AS summed
@@ -199,6 +201,7 @@ SUM_TOTALS: Final = (
     % {
         "hour": "partly.event_hour",
         "series": "series.id",
+        "is_billable": IS_BILLABLE,
         "and": "AND event.event_timestamp >= %(period_start)s AND event.event_timestamp < %(period_end)s",
     }
     + """
