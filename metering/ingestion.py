@@ -6,14 +6,16 @@ events, the windows these touch, and the dead letters of what was refused. A key
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from datetime import date, datetime
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 
-from metering import dead_letters, partitions, rules, schemas, series
+from billing_site.kernel import database
+from metering import archives, corrections, dead_letters, partitions, rules, schemas, series
 
 SHARDS: Final = 1  # of series, for aggregation; to change it, first aggregate until nothing is left
 
@@ -41,6 +43,21 @@ class IngestReport:
     errors: Sequence[Verdict]
 
 
+class _Batch(NamedTuple):
+    """
+    The transaction of one batch, as the database opened it.
+
+    ``oldest_xid`` is the oldest transaction that it could not see to its end; ``has_pending``: a correction waits for
+    its original.
+    """
+
+    id: int
+    started_at: datetime
+    database_id: int
+    oldest_xid: int
+    has_pending: bool
+
+
 def ingest(
     *,
     events: Sequence[schemas.EventIn | schemas.Refusal],
@@ -48,43 +65,96 @@ def ingest(
     allow_backfill: bool = False,
     only_tenant_id: str | None = None,
     payload_of: Callable[[int], bytes] | None = None,
+    refused_pairs: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> IngestReport:
     """
     Store a batch of events, each at most once.
 
     ``allow_backfill`` lifts the age limit (90 days) back to 2000. ``only_tenant_id`` refuses other tenants' events.
-    ``payload_of`` answers an event's text as sent, for its dead letter.
+    ``payload_of`` answers an event's text as sent, for its dead letter. ``refused_pairs`` are the tenants and event
+    types whose quota is used up: what is new of them is refused, what is stored already is a duplicate as ever.
 
-    Idempotency: a key of a tenant counts once. The same type, quantity, properties and time as sent again is a
-    duplicate; anything else under the key is refused as ``idempotency_conflict``, and the stored event stands.
+    Idempotency: a key of a tenant counts once. The same type, quantity, properties, correction and time as sent again
+    is a duplicate; anything else under the key is refused as ``idempotency_conflict``, and the stored event stands.
     Locks: new series, then new keys, then dead letters, each in order, so that writers do not deadlock. Opens its own
     transaction, or joins the caller's.
     """
-    judged = rules.judge(events, now=now, allow_backfill=allow_backfill, only_tenant_id=only_tenant_id)
-    with transaction.atomic():
-        accepted = _store(judged, now) if judged.ready else 0
-        errors = _bury(judged.refused, events, payload_of, only_tenant_id, now) if judged.refused else []
-    return IngestReport(accepted=accepted, duplicates=judged.duplicates, rejected=len(errors), errors=errors)
+    while True:
+        archived_months = archives.dropped_months()
+        judged = rules.judge(
+            events,
+            now=now,
+            allow_backfill=allow_backfill,
+            only_tenant_id=only_tenant_id,
+            refused_pairs=refused_pairs,
+            archived_months=archived_months,
+        )
+        try:
+            with transaction.atomic():
+                accepted = _store(judged, now, archived_months) if judged.ready or judged.held else 0
+                errors = _bury(judged.refused, events, payload_of, only_tenant_id, now) if judged.refused else []
+        except IntegrityError as error:
+            if database.raised_constraint(error) != archives.SEALED:
+                raise
+            # A month was sealed since we learned which are.
+            archives.forget_dropped_months()
+            if archives.dropped_months() == archived_months:
+                raise
+        else:
+            return IngestReport(accepted=accepted, duplicates=judged.duplicates, rejected=len(errors), errors=errors)
 
 
-def _store(judged: rules.Judged, now: datetime) -> int:
-    """Write what is new and drop the rest from ``ready``; the number of events written."""
+def _store(judged: rules.Judged, now: datetime, archived_months: Collection[date]) -> int:
+    """Write what is new, and drop the rest from ``ready``; the number of events written."""
+    batch = _open_batch()
+    if judged.held:
+        _settle_held(judged)
+    originals = corrections.refuse_faulty(judged, archived_months=archived_months) if judged.corrections else {}
+    if judged.ready:
+        _store_new(judged, originals, batch, now)
+    judged.settle_echoes()
+    if judged.repeats:
+        _record_repeats(judged, batch, now)
+    return len(judged.ready)
+
+
+def _open_batch() -> _Batch:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT batch_id, started_at, database_id FROM metering_open_batch()")
-        batch_id, started_at, database_id = cursor.fetchone()
-    partitions.ensure(event_hours={event.hour for event in judged.ready.values()}, database_id=database_id)
+        cursor.execute("SELECT batch_id, started_at, database_id, oldest_xid, has_pending FROM metering_open_batch()")
+        return _Batch(*cursor.fetchone())
+
+
+def _store_new(
+    judged: rules.Judged, originals: Mapping[str, corrections.KnownKey], batch: _Batch, now: datetime
+) -> None:
+    partitions.ensure(event_hours={event.hour for event in judged.ready.values()}, database_id=batch.database_id)
     series_ids = series.resolve(
         pairs={event.pair for event in judged.ready.values()},
-        database_id=database_id,
+        database_id=batch.database_id,
         now=now,
     )
-    ready = dict(sorted(judged.ready.items()))
-    if _claim_keys(ready, series_ids, batch_id, now) < len(ready):
-        ready = _drop_known(judged, ready, batch_id)
-    if ready:
-        _copy_events(ready, series_ids, batch_id, now)
-        _append_touched(ready, series_ids, batch_id, started_at)
-    return len(ready)
+    judged.ready = dict(sorted(judged.ready.items()))
+    if _claim_keys(judged.ready, series_ids, batch.id, now) < len(judged.ready):
+        _drop_known(judged, batch.id)
+    if not judged.ready:
+        return
+    _copy_events(judged.ready, series_ids, batch.id, now)
+    windows = {(series_ids[event.pair], event.hour) for event in judged.ready.values()}
+    if judged.corrections:
+        windows |= _keep_corrections(judged, originals, series_ids, batch, now)
+    if batch.has_pending:
+        corrections.link_waiting(key_hashes=judged.ready)
+    _append_touched(windows, batch)
+
+
+def _settle_held(judged: rules.Judged) -> None:
+    """What is stored already is a repeat, whatever the rules say of new events; the rest is refused."""
+    stored = _find_payload_hashes(judged.held)
+    for key_hash, (event, refusal) in judged.held.items():
+        if key_hash in stored:
+            judged.settle_repeat(key_hash, event, is_same=event.payload_hash == stored[key_hash])
+        else:
+            judged.refuse(key_hash, event, refusal.code, refusal.detail)
 
 
 def _claim_keys(
@@ -113,26 +183,27 @@ def _claim_keys(
         return int(cursor.rowcount)
 
 
-def _drop_known(judged: rules.Judged, ready: dict[str, rules.Ready], batch_id: int) -> dict[str, rules.Ready]:
+def _drop_known(judged: rules.Judged, batch_id: int) -> None:
     """
     Tell duplicates from conflicts among the keys that were there before.
 
     A statement of its own: the one that inserts does not see a key that another writer committed while it ran.
     """
+    for key_hash, payload_hash in _find_payload_hashes(judged.ready, but_of_batch=batch_id).items():
+        event = judged.ready[key_hash]
+        judged.settle_repeat(key_hash, event, is_same=event.payload_hash == payload_hash)
+
+
+def _find_payload_hashes(key_hashes: Iterable[str], *, but_of_batch: int = 0) -> dict[str, int]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT replace(key_hash::text, '-', ''), payload_hash FROM metering_event_key
             WHERE key_hash = ANY(%s::uuid[]) AND batch_id <> %s
             """,
-            [_array(ready), batch_id],
+            [_array(key_hashes), but_of_batch],
         )
-        known = dict(cursor.fetchall())
-    for key_hash, payload_hash in known.items():
-        event = ready[key_hash]
-        is_same = event.payload_hash == payload_hash
-        rules.settle_repeat(judged, event.position, event.idempotency_key, is_same=is_same)
-    return {key_hash: event for key_hash, event in ready.items() if key_hash not in known}
+        return dict(cursor.fetchall())
 
 
 def _copy_events(
@@ -144,8 +215,8 @@ def _copy_events(
     created_at = now.isoformat()
     lines = [
         f"{key_hash}\t{event.timestamp}\t{event.quantity}\t{batch_id}\t{created_at}\t{event.hour}\t"
-        f"{series_ids[event.pair]}\tf\t{_copied(event.idempotency_key)}\t{_copied(event.source)}\t\\N\t"
-        f"{event.properties.replace(chr(92), chr(92) * 2)}\n"
+        f"{series_ids[event.pair]}\t{_copied_correction(event.correction)}\t{_copied(event.idempotency_key)}\t"
+        f"{_copied(event.source)}\t{event.properties.replace(chr(92), chr(92) * 2)}\n"
         for key_hash, event in ready.items()
     ]
     with (
@@ -153,29 +224,78 @@ def _copy_events(
         connection.cursor() as cursor,
         cursor.copy(
             "COPY metering_event (key_hash, event_timestamp, quantity, batch_id, created_at, event_hour, series_id, "
-            "void, idempotency_key, source, corrects, properties) FROM STDIN",
+            "void, corrects, idempotency_key, source, properties) FROM STDIN",
         ) as copy,
     ):
         copy.write("".join(lines).encode())
 
 
-def _append_touched(
-    ready: dict[str, rules.Ready],
+def _keep_corrections(
+    judged: rules.Judged,
+    originals: Mapping[str, corrections.KnownKey],
     series_ids: dict[tuple[str, str], int],
-    batch_id: int,
-    started_at: datetime,
-) -> None:
-    touched = sorted({(series_ids[event.pair], event.hour) for event in ready.values()})
+    batch: _Batch,
+    now: datetime,
+) -> set[tuple[int, int]]:
+    """Link what this batch corrects to its originals where they are known; the originals' windows."""
+    new = []
+    for key_hash in judged.corrections:
+        event = judged.ready.get(key_hash)
+        if event is None or event.correction is None:
+            continue
+        original: corrections.Window | None = None
+        if stored := originals.get(event.correction.key_hash):
+            original = corrections.Window(stored.series_id, stored.hour)
+        elif beside := judged.ready.get(event.correction.key_hash):  # of the same batch
+            original = corrections.Window(series_ids[beside.pair], beside.hour)
+        new.append(corrections.NewCorrection(key_hash, event, event.correction, series_ids[event.pair], original))
+    if new:
+        corrections.keep(corrections=new, batch_id=batch.id, now=now)
+    return {(one.original.series_id, one.original.hour) for one in new if one.original}
+
+
+def _append_touched(windows: set[tuple[int, int]], batch: _Batch) -> None:
     with connection.cursor() as cursor:
-        for shard in sorted({series_id % SHARDS for series_id, _ in touched}):
-            windows = [(series_id, hour) for series_id, hour in touched if series_id % SHARDS == shard]
+        for shard in sorted({series_id % SHARDS for series_id, _ in windows}):
+            of_shard = sorted(window for window in windows if window[0] % SHARDS == shard)
             cursor.execute(
                 """
-                INSERT INTO metering_touched_window (batch_id, shard, started_at, series_ids, hours)
-                VALUES (%s, %s, %s, %s::int[], %s::int[])
+                INSERT INTO metering_touched_window (batch_id, shard, started_at, oldest_xid, series_ids, hours)
+                VALUES (%s, %s, %s, %s, %s::int[], %s::int[])
                 """,
-                [batch_id, shard, started_at, _array(s for s, _ in windows), _array(h for _, h in windows)],
+                [
+                    batch.id,
+                    shard,
+                    batch.started_at,
+                    batch.oldest_xid,
+                    _array(series_id for series_id, _ in of_shard),
+                    _array(hour for _, hour in of_shard),
+                ],
             )
+
+
+def _record_repeats(judged: rules.Judged, batch: _Batch, now: datetime) -> None:
+    """For the investigation: how much was sent again, and of what."""
+    rows = sorted(judged.repeats.items())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO metering_repeated_event
+                (batch_id, tenant_id, event_type, event_hour, duplicates, conflicts, created_at)
+            SELECT %s, tenant_id, event_type, event_hour, duplicates, conflicts, %s
+            FROM unnest(%s::text[], %s::text[], %s::int[], %s::int[], %s::int[])
+                AS repeated(tenant_id, event_type, event_hour, duplicates, conflicts)
+            """,
+            [
+                batch.id,
+                now,
+                [pair[0] for (pair, _), _ in rows],
+                [pair[1] for (pair, _), _ in rows],
+                [hour for (_, hour), _ in rows],
+                [duplicates for _, (duplicates, _) in rows],
+                [conflicts for _, (_, conflicts) in rows],
+            ],
+        )
 
 
 def _bury(
@@ -219,6 +339,13 @@ def _letter(
 
 def _array(values: Iterable[object]) -> str:
     return f"{{{','.join(map(str, values))}}}"
+
+
+def _copied_correction(correction: rules.CorrectionOf | None) -> str:
+    """The columns void and corrects."""
+    if correction is None:
+        return "f\t\\N"
+    return f"{'t' if correction.void else 'f'}\t{_copied(correction.idempotency_key)}"
 
 
 def _copied(text: str) -> str:

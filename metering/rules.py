@@ -5,9 +5,10 @@ the same moment are judged the same.
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,7 +21,7 @@ _properties: Final = msgspec.json.Encoder(order="sorted")  # the same properties
 
 
 class Ready(NamedTuple):
-    """An event that passed all rules, as it will be written."""
+    """An event that passed all rules, as it will be written. ``corrects`` is the hash of the key that it names."""
 
     position: int
     pair: tuple[str, str]
@@ -31,6 +32,15 @@ class Ready(NamedTuple):
     idempotency_key: str
     source: str
     properties: str
+    correction: "CorrectionOf | None"
+
+
+class CorrectionOf(NamedTuple):
+    """What a correction names: the idempotency key as sent, and its hash."""
+
+    idempotency_key: str
+    key_hash: str
+    void: bool
 
 
 class Refused(NamedTuple):
@@ -43,11 +53,46 @@ class Refused(NamedTuple):
 
 @dataclass(kw_only=True)
 class Judged:
-    """A batch after the rules: what may be stored, by key hash, and what may not."""
+    """
+    A batch after the rules: what may be stored, by key hash, and what may not.
+
+    ``held`` would be refused, unless it turns out to be stored already: then it is a repeat like any other. ``echoes``
+    are the positions of events that are the same as an earlier one of the batch, which may still be refused.
+    ``repeats`` counts, for the investigation, duplicates and conflicts by tenant, type and hour.
+    """
 
     ready: dict[str, Ready] = field(default_factory=dict)
     refused: list[Refused] = field(default_factory=list)
+    held: dict[str, tuple[Ready, Refused]] = field(default_factory=dict)
+    corrections: list[str] = field(default_factory=list)
+    echoes: dict[str, list[int]] = field(default_factory=dict)
+    repeats: dict[tuple[tuple[str, str], int], list[int]] = field(default_factory=dict)
     duplicates: int = 0
+
+    def refuse(self, key_hash: str, event: Ready, code: schemas.Code, detail: str) -> None:
+        """Take an event out after all, and the events of the batch that say the same."""
+        self.ready.pop(key_hash, None)
+        for position in (event.position, *self.echoes.pop(key_hash, ())):
+            self.refused.append(Refused(position, code, detail))
+
+    def settle_repeat(self, key_hash: str, event: Ready, *, is_same: bool) -> None:
+        """Take note of an event whose key was used before: for the same event, or for another, which stands."""
+        self.ready.pop(key_hash, None)
+        echoes = self.echoes.pop(key_hash, ())
+        counts = self.repeats.setdefault((event.pair, event.hour), [0, 0])
+        counts[0 if is_same else 1] += 1 + len(echoes)
+        if is_same:
+            self.duplicates += 1 + len(echoes)
+        else:
+            self.refused.extend(_conflict(position, event) for position in (event.position, *echoes))
+
+    def settle_echoes(self) -> None:
+        """What said the same as an event that is stored now is a duplicate."""
+        for key_hash, positions in self.echoes.items():
+            event = self.ready[key_hash]
+            self.repeats.setdefault((event.pair, event.hour), [0, 0])[0] += len(positions)
+            self.duplicates += len(positions)
+        self.echoes.clear()
 
 
 def judge(
@@ -56,10 +101,14 @@ def judge(
     now: datetime,
     allow_backfill: bool,
     only_tenant_id: str | None,
+    refused_pairs: Mapping[tuple[str, str], str] = MappingProxyType({}),
+    archived_months: Collection[date] = (),
 ) -> Judged:
     """
     Hold a batch to the rules.
 
+    ``refused_pairs`` are the tenants and event types whose quota is used up, with what to say of it; what voids an
+    event passes all the same. ``archived_months`` take no events.
     Idempotency: a key that comes twice in the batch is settled here; the first of its events goes on.
     """
     judged = Judged()
@@ -74,12 +123,14 @@ def judge(
         if pair not in pairs:
             pairs[pair] = _fault_of_pair(pair, only_tenant_id)
         timestamp = event.event_timestamp or now
-        if fault := pairs[pair] or _fault_of_text(event):
+        if fault := pairs[pair] or _fault_of_text(event) or _fault_of_correction(event):
             judged.refused.append(Refused(index, *fault))
         elif not oldest <= timestamp <= newest:
             judged.refused.append(Refused(index, *_fault_of_time(timestamp, oldest, newest)))
         else:
             _admit(judged, index, pair, event, timestamp)
+    if refused_pairs or archived_months:
+        _hold(judged, refused_pairs, archived_months)
     return judged
 
 
@@ -95,21 +146,60 @@ def _admit(judged: Judged, index: int, pair: tuple[str, str], event: schemas.Eve
     sent_at = f"{seconds}.{since.microseconds}" if event.event_timestamp else ""
     sent = f"{event.event_type}\n{event.quantity}\n{sent_at}\n{properties}"
     key_hash = hash_key(tenant_id=event.tenant_id, idempotency_key=event.idempotency_key)
+    correction = None
+    if event.corrects is not None:
+        named = hash_key(tenant_id=event.tenant_id, idempotency_key=event.corrects)
+        correction = CorrectionOf(event.corrects, named, event.void)
+        sent = f"{sent}\n{event.void}\n{event.corrects}"
+        judged.corrections.append(key_hash)
     payload_hash = int.from_bytes(hashlib.blake2b(sent.encode(), digest_size=8).digest(), "big", signed=True)
-    if earlier := judged.ready.get(key_hash):
-        settle_repeat(judged, index, event.idempotency_key, is_same=earlier.payload_hash == payload_hash)
-        return
-    judged.ready[key_hash] = Ready(
-        position=index,
-        pair=pair,
-        payload_hash=payload_hash,
-        hour=seconds // 3600,
-        timestamp=timestamp.isoformat(),
-        quantity=event.quantity,
-        idempotency_key=event.idempotency_key,
-        source=event.source,
-        properties=properties,
+    ready = Ready(
+        index,
+        pair,
+        payload_hash,
+        seconds // 3600,
+        timestamp.isoformat(),
+        event.quantity,
+        event.idempotency_key,
+        event.source,
+        properties,
+        correction,
     )
+    earlier = judged.ready.setdefault(key_hash, ready)
+    if earlier is not ready:
+        _settle_within(judged, key_hash, earlier, ready)
+
+
+def _settle_within(judged: Judged, key_hash: str, earlier: Ready, event: Ready) -> None:
+    """A key that came earlier in the batch."""
+    if earlier.payload_hash == event.payload_hash:
+        judged.echoes.setdefault(key_hash, []).append(event.position)
+        return
+    judged.repeats.setdefault((event.pair, event.hour), [0, 0])[1] += 1
+    judged.refused.append(_conflict(event.position, event))
+
+
+def _conflict(position: int, event: Ready) -> Refused:
+    detail = f"idempotency_key: {event.idempotency_key!r} was used for an event with other values, which stands"
+    return Refused(position, schemas.Code.IDEMPOTENCY_CONFLICT, detail)
+
+
+def _hold(judged: Judged, refused_pairs: Mapping[tuple[str, str], str], archived_months: Collection[date]) -> None:
+    """Keep back what would count above a quota or lie in a month that is read-only."""
+    for key_hash, event in list(judged.ready.items()):
+        is_void = event.correction is not None and event.correction.void
+        if archived_months and (month := hours.month_of(event.hour)) in archived_months:
+            refusal = Refused(event.position, schemas.Code.PERIOD_ARCHIVED, detail_of_archived(month))
+        elif event.pair in refused_pairs and not is_void:
+            refusal = Refused(event.position, schemas.Code.QUOTA_EXCEEDED, refused_pairs[event.pair])
+        else:
+            continue
+        judged.held[key_hash] = (judged.ready.pop(key_hash), refusal)
+
+
+def detail_of_archived(month: date) -> str:
+    """Why nothing is taken for a month."""
+    return f"event_timestamp: {month:%Y-%m} is archived and read-only until it is restored"
 
 
 def hash_key(*, tenant_id: str, idempotency_key: str) -> str:
@@ -145,6 +235,20 @@ def _fault_of_text(event: schemas.EventIn) -> tuple[schemas.Code, str] | None:
     return None
 
 
+def _fault_of_correction(event: schemas.EventIn) -> tuple[schemas.Code, str] | None:
+    if event.corrects is None:
+        if event.void:
+            return schemas.Code.INVALID_CORRECTION, "void: corrects must name the event that is voided"
+        return None
+    if not event.corrects or not _is_storable(event.corrects):
+        return schemas.Code.INVALID_CORRECTION, "corrects: is empty, or has a NUL or a broken character"
+    if event.void and event.quantity:
+        return schemas.Code.INVALID_CORRECTION, "quantity: 0 where void is true"
+    if event.corrects == event.idempotency_key:
+        return schemas.Code.CORRECTS_A_CORRECTION, "corrects: names the event itself"
+    return None
+
+
 def _fault_of_properties(properties: dict[str, Any], encoded: str) -> tuple[schemas.Code, str] | None:
     if len(encoded) > schemas.MAX_PROPERTIES_BYTES or len(encoded.encode()) > schemas.MAX_PROPERTIES_BYTES:
         return schemas.Code.PROPERTIES_TOO_LARGE, f"properties: over {schemas.MAX_PROPERTIES_BYTES:,} bytes as JSON"
@@ -169,12 +273,3 @@ def _texts_in(value: Any) -> Iterable[str]:
     elif isinstance(value, list):
         for member in value:
             yield from _texts_in(member)
-
-
-def settle_repeat(judged: Judged, index: int, idempotency_key: str, *, is_same: bool) -> None:
-    """Take note of an event whose key was used before: for the same event, or for another, which stands."""
-    if is_same:
-        judged.duplicates += 1
-        return
-    detail = f"idempotency_key: {idempotency_key!r} was used for an event with other values, which stands"
-    judged.refused.append(Refused(index, schemas.Code.IDEMPOTENCY_CONFLICT, detail))

@@ -15,7 +15,9 @@ event = factories.EventInFactory.build
 
 
 def judge(*events: schemas.EventIn, backfill: bool = False, only_tenant_id: str | None = None) -> rules.Judged:
-    return rules.judge(events, now=NOW, allow_backfill=backfill, only_tenant_id=only_tenant_id)
+    judged = rules.judge(events, now=NOW, allow_backfill=backfill, only_tenant_id=only_tenant_id)
+    judged.settle_echoes()
+    return judged
 
 
 def codes(judged: rules.Judged) -> list[str]:
