@@ -106,3 +106,73 @@ class MeterNotRefusable(errors.Invalid):
 
     code = "meter_not_refusable"
     title = "Meter not refusable"
+
+
+class ArchiveNotConfigured(errors.Unavailable):
+    """No archive was set up."""
+
+    code = "archive_not_configured"
+    title = "Archive not configured"
+
+
+class ArchiveUnreachable(errors.Unavailable):
+    """The archive does not take or give what it was asked."""
+
+    code = "archive_unreachable"
+    title = "Archive unreachable"
+
+
+class ArchiveDamaged(errors.Conflict):
+    """What lies in the archive is not what was put there."""
+
+    code = "archive_damaged"
+    title = "Archive damaged"
+
+
+class MonthNotArchived(errors.NotFound):
+    """The month was not sealed or dropped, so there is nothing to restore."""
+
+    code = "month_not_archived"
+    title = "Month not archived"
+
+
+class MeterNotFound(errors.NotFound):
+    """There is no such meter."""
+
+    code = "meter_not_found"
+    title = "Meter not found"
+
+
+class MeterExists(errors.Conflict):
+    """The code is another meter's, and a meter never changes."""
+
+    code = "meter_exists"
+    title = "Meter exists"
+
+
+class MeterCodeIsEventType(errors.Conflict):
+    """Events of that type were sent, and each type has a meter of its own name."""
+
+    code = "meter_code_is_event_type"
+    title = "Meter code is an event type"
+
+
+class MetersAreShared(errors.Forbidden):
+    """Meters count for all tenants; a key that is bound to one may read them and make none."""
+
+    code = "meters_are_shared"
+    title = "Meters are shared"
+
+
+class UsageArchived(errors.Conflict):
+    """What is asked for has to be counted from events of a month that was archived."""
+
+    code = "usage_archived"
+    title = "Usage archived"
+
+
+class GroupNotOffered(errors.Invalid):
+    """The meter is not told apart by what the usage is to be grouped by."""
+
+    code = "group_not_offered"
+    title = "Group not offered"

@@ -81,10 +81,11 @@ class Run:
             if not claim.batches:
                 return False
             started_at = claim.started_at
-            earliest = min(started_at.values())
+            earliest = min(started_at.values())  # before any is left out: what follows holds for all
             if claim.oldest_xid is not None:
                 for window in _link_corrections(self.shard, claim.oldest_xid):
                     started_at.setdefault(window, earliest)
+            _leave_dropped(started_at)
             quarantine.hold_back(started_at)
             meters = recompute.list_meters()
             changed, failed = quarantine.work_around(list(started_at), partial(self._recompute, meters))
@@ -103,6 +104,7 @@ class Run:
             claim = _claim(self.shard, models.TouchedStage.ROLL_UP, self.slice_batches, None)
             if not claim.batches:
                 return False
+            _leave_dropped(claim.started_at)
             meters = recompute.list_meters()
             changed, failed = quarantine.work_around(list(claim.started_at), partial(self._roll_up, meters))
             quarantine.set_aside(shard=self.shard, failed=failed, started_at=claim.started_at, now=self.now)
@@ -121,8 +123,9 @@ class Run:
             if backfill is None:
                 return False
             windows = _list_next(backfill)
-            _, failed = quarantine.work_around(windows, partial(self._count_for, backfill.meter))
             started_at = dict.fromkeys(windows, backfill.started_at)
+            _leave_dropped(started_at)
+            _, failed = quarantine.work_around(list(started_at), partial(self._count_for, backfill.meter))
             quarantine.set_aside(shard=self.shard, failed=failed, started_at=started_at, now=self.now)
             backfill.windows += len(windows)
             if windows:
@@ -227,6 +230,20 @@ def _claim(shard: int, stage: models.TouchedStage, slice_batches: int, last_id: 
         oldest_xid=min(xids, default=None),
         batches=rows[0][4] if rows else 0,
     )
+
+
+def _leave_dropped(started_at: dict[recompute.Window, datetime]) -> None:
+    """
+    Take out windows whose events were archived and dropped: what stands of them must not be recomputed from nothing.
+
+    Locks: the event store in ACCESS SHARE, so that no month is dropped from here to the end of the transaction.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE ONLY metering_event IN ACCESS SHARE MODE")
+    dropped = models.ArchivedMonth.objects.filter(dropped_at__isnull=False, restored_at=None)
+    months = set(dropped.values_list("month", flat=True))
+    for window in [window for window in started_at if months and hours.month_of(window[1]) in months]:
+        del started_at[window]
 
 
 def _link_corrections(shard: int, oldest_xid: int) -> list[recompute.Window]:
