@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 
 from billing_site.kernel import admin as kernel_admin
 from billing_site.kernel import ids, money
-from ledger import balances, models
+from ledger import balances, models, reports
 
 if TYPE_CHECKING:
     from django_stubs_ext import WithAnnotations
@@ -16,11 +18,23 @@ if TYPE_CHECKING:
 
 @admin.register(models.Book)
 class BookAdmin(kernel_admin.ReadOnlyModelAdmin):
-    """Books."""
+    """Books, each with its trial balance and its entries as a file."""
 
-    list_display = ("code", "name", "created_at")
+    list_display = ("code", "name", "reports", "created_at")
     list_filter = ("created_at",)
     search_fields = ("code", "name")
+    readonly_fields = ("reports",)
+
+    def get_urls(self) -> list[URLPattern]:
+        """The report beside the screens."""
+        report = self.admin_site.admin_view(reports.trial_balance)
+        return [path("<str:code>/trial-balance/", report, name="ledger_book_trial_balance"), *super().get_urls()]
+
+    @admin.display(description="reports")
+    def reports(self, book: models.Book) -> str:
+        """The way to them."""
+        address = reverse("admin:ledger_book_trial_balance", args=[book.code])
+        return format_html('<a href="{}">trial balance and export</a>', address)
 
 
 @admin.register(models.AccountType)
@@ -46,11 +60,18 @@ class AccountAdmin(kernel_admin.ReadOnlyModelAdmin):
     list_display = ("public_id", "code", "type", "currency", "tenant_id", "channel", "balance", "normal_side", "book")
     list_filter = ("scope", "normal_side", "type", "currency", "book")
     search_fields = ("=tenant_id", "=code", "type")
+    readonly_fields = ("statement",)
     inlines = (BalanceInline,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[models.Account]:
         """With the balances, in the same statement."""
         return balances.with_balance(super().get_queryset(request))
+
+    @admin.display(description="statement")
+    def statement(self, account: models.Account) -> str:
+        """The way to the account's entries, newest first."""
+        address = reverse("admin:ledger_entry_changelist")
+        return format_html('<a href="{}?account__id__exact={}">entries of this account</a>', address, account.pk)
 
     @admin.display(description="balance", ordering="balance_cents")
     def balance(self, account: "WithAnnotations[models.Account, balances.HeldCents]") -> str:

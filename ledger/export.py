@@ -60,6 +60,11 @@ def stream_csv(*, book: str, period_start: datetime, period_end: datetime) -> It
         yield "".join(writer.writerow(_cells(entry)) for entry in entries)
 
 
+def file_name(book: str, period_start: datetime, period_end: datetime) -> str:
+    """What the file of a period is called."""
+    return f"ledger-{book}-{period_start:%Y%m%d}-{period_end:%Y%m%d}.csv"
+
+
 def _slices(entries: QuerySet[models.Entry]) -> Iterator[list[models.Entry]]:
     """
     By a cursor that lives in its transaction, which needs no session: Django's own outlives it.

@@ -296,7 +296,7 @@ class Export(BookEndpoint):
         asked = self.query(serializers.ExportQuery)
         book = books.get_book(asked["book"])
         lines = export.stream_csv(book=book.code, period_start=asked["from"], period_end=asked["to"])
-        name = f"ledger-{book.code}-{asked['from']:%Y%m%d}-{asked['to']:%Y%m%d}.csv"
+        name = export.file_name(book.code, asked["from"], asked["to"])
         return StreamingHttpResponse(
             lines,
             content_type="text/csv; charset=utf-8",

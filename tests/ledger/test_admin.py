@@ -62,3 +62,68 @@ class TestScreens:
 class TestAccountList:
     def test_shows_the_balance(self, finance: Client) -> None:
         assert b"10.00 USD" in finance.get("/admin/ledger/account/").content
+
+
+class TestTrialBalance:
+    ADDRESS = "/admin/ledger/book/main/trial-balance/"
+
+    def test_shows_each_account_type_and_totals_that_agree(self, finance: Client) -> None:
+        page = finance.get(self.ADDRESS)
+        assert page.status_code == 200
+        (table,) = page.context["tables"]
+        assert (table["currency"], table["debit"], table["credit"]) == ("USD", "10.00 USD", "10.00 USD")
+        assert [(line["code"], line["debit"], line["credit"]) for line in table["lines"]] == [
+            ("1100", "10.00 USD", ""),
+            ("4000", "", "10.00 USD"),
+        ]
+        accounts = finance.get(table["lines"][0]["accounts"])
+        assert accounts.status_code == 200
+        assert accounts.context["cl"].result_count == 1
+
+    def test_of_a_day_before_everything_holds_nothing(self, finance: Client) -> None:
+        (table,) = finance.get(self.ADDRESS, {"as_of": "2000-01-01"}).context["tables"]
+        assert (table["debit"], table["credit"]) == ("0.00 USD", "0.00 USD")
+
+    def test_of_one_currency(self, finance: Client) -> None:
+        page = finance.get(self.ADDRESS, {"currency": "EUR"})
+        assert page.context["tables"] == []
+        assert b"Nothing was posted" in page.content
+        assert len(finance.get(self.ADDRESS, {"currency": "USD"}).context["tables"]) == 1
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            {"as_of": "yesterday"},
+            {"currency": "us"},
+            {"first_day": "2026-11-02", "end_day": "2026-11-01"},
+            {"first_day": "x", "end_day": ""},
+        ],
+    )
+    def test_says_what_is_wrong_with_what_was_asked(self, finance: Client, query: dict[str, str]) -> None:
+        assert finance.get(self.ADDRESS, query).status_code == 400
+
+    def test_downloads_the_entries(self, finance: Client) -> None:
+        posted = models.Transaction.objects.get()
+        day = posted.effective_at.date()
+        file = finance.get(self.ADDRESS, {"first_day": str(day), "end_day": str(day + timedelta(days=1))})
+        assert file["Content-Disposition"].startswith('attachment; filename="ledger-main-')
+        lines = b"".join(file.streaming_content).decode().splitlines()  # type: ignore[attr-defined]
+        assert len(lines) == 3
+        assert posted.idempotency_key in lines[1]
+
+    def test_is_not_for_who_may_not_see_the_ledger(self) -> None:
+        browser = Client()
+        browser.force_login(User.objects.create_user("guest", is_staff=True))
+        assert browser.get(self.ADDRESS).status_code == 403
+
+    def test_of_no_book_is_not_found(self, finance: Client) -> None:
+        assert finance.get("/admin/ledger/book/nope/trial-balance/").status_code == 404
+
+
+class TestStatement:
+    def test_leads_from_an_account_to_its_entries(self, finance: Client) -> None:
+        account = models.Account.objects.get(type="accounts_receivable")
+        page = finance.get(f"/admin/ledger/account/{account.pk}/change/")
+        address = f"/admin/ledger/entry/?account__id__exact={account.pk}"
+        assert address in page.content.decode()
+        assert [entry.account_id for entry in finance.get(address).context["cl"].result_list] == [account.pk]
