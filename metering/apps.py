@@ -1,8 +1,9 @@
 """Metering as a Django app: what the service's role may do with its tables."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class MeteringConfig(AppConfig):
@@ -26,6 +27,7 @@ class MeteringConfig(AppConfig):
         "metering_request_summary": "SELECT, INSERT, UPDATE, DELETE",  # recomputed whole
         "metering_usage_threshold": "SELECT, INSERT, UPDATE",
         "metering_threshold_firing": "SELECT, INSERT",
+        "metering_usage_anomaly": "SELECT, INSERT, UPDATE",
         "metering_meter": "SELECT, INSERT",
         "metering_meter_backfill": "SELECT, INSERT, UPDATE",
         "metering_changed_window": "SELECT, INSERT, DELETE",  # pruned
@@ -44,3 +46,15 @@ class MeteringConfig(AppConfig):
         "metering_finish_restore(date)",
         "metering_expire_keys(uuid[])",
     ]
+
+    def ready(self) -> None:
+        """Months are made as soon as there is a schema, so that no event waits for one."""
+        post_migrate.connect(_make_partitions, sender=self, dispatch_uid="make the months of events")
+
+
+def _make_partitions(using: str, **_: Any) -> None:
+    from billing_site.kernel import clock  # noqa: PLC0415  (needs the app registry)
+    from metering import partitions  # noqa: PLC0415
+
+    if partitions.can_be_made(using=using):
+        partitions.maintain_partitions(now=clock.now(), using=using)

@@ -6,6 +6,7 @@ times are UTC. Nothing here has a foreign key: an event's series is looked up in
 neither can be deleted.
 """
 
+from metering.models.anomalies import AnomalyKind, AnomalyState, UsageAnomaly
 from metering.models.archives import ArchivedFile, ArchivedMonth
 from metering.models.corrections import Correction, CorrectionFault, RepeatedEvent
 from metering.models.dead_letters import DeadLetter, DeadLetterAction, DeadLetterState, DeadLetterStep
@@ -26,6 +27,8 @@ __all__ = [
     "EVENT_TYPE_PATTERN",
     "MAX_THRESHOLD_QUANTITY",
     "Aggregation",
+    "AnomalyKind",
+    "AnomalyState",
     "ArchivedFile",
     "ArchivedMonth",
     "ChangedWindow",
@@ -50,6 +53,7 @@ __all__ = [
     "ThresholdFiring",
     "TouchedStage",
     "TouchedWindow",
+    "UsageAnomaly",
     "UsageSummary",
     "UsageThreshold",
     "WindowSplit",

@@ -1,14 +1,15 @@
 """Factories of metering's rows; events themselves go through ``ingest``, since no other way in exists."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 import factory
 
 from billing_site.kernel import ids
-from metering import hours, ingestion, models, schemas
+from metering import hours, ingestion, meters, models, schemas
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 
@@ -87,6 +88,26 @@ class UsageThresholdFactory(factory.django.DjangoModelFactory[models.UsageThresh
     created_at = NOW
 
 
+class UsageAnomalyFactory(factory.django.DjangoModelFactory[models.UsageAnomaly]):
+    """A day that stood out."""
+
+    class Meta:
+        model = models.UsageAnomaly
+
+    tenant_id = "acme-corp"
+    event_type = "api_call"
+    day = date(2026, 11, 19)
+    kind = models.AnomalyKind.DAY_TOTAL
+    window_start = datetime(2026, 11, 19, tzinfo=UTC)
+    window_end = datetime(2026, 11, 20, tzinfo=UTC)
+    observed_quantity = 500
+    expected_quantity = 100
+    deviation = Decimal("8.304548")
+    z_score = Decimal("48.1664")
+    history_days = 30
+    detected_at = datetime(2026, 11, 20, 2, 40, tzinfo=UTC)
+
+
 def ingest(*events: schemas.EventIn | schemas.Refusal, now: datetime = NOW, **options: Any) -> ingestion.IngestReport:
     """Take these events in."""
     return ingestion.ingest(events=events, now=now, **options)
@@ -98,3 +119,25 @@ def ingest_many(count: int, *, now: datetime = NOW, **values: Any) -> Sequence[s
     report = ingestion.ingest(events=events, now=now)
     assert report.accepted == count, report
     return events
+
+
+def make_meter(
+    code: str,
+    *,
+    event_type: str = "api_call",
+    aggregation: str = "sum",
+    property: str = "",  # noqa: A002  (as the API calls it)
+    filters: Mapping[str, Sequence[str]] | None = None,
+    group_by: Sequence[str] = (),
+    now: datetime = NOW,
+) -> models.Meter:
+    """Make a meter, as the API does."""
+    return meters.create_meter(
+        code=code,
+        event_type=event_type,
+        aggregation_kind=models.Aggregation(aggregation),
+        property_name=property,
+        filters=filters or {},
+        group_by=group_by,
+        now=now,
+    )

@@ -1,0 +1,1 @@
+DROP TRIGGER metering_usage_anomaly_is_never_edited ON metering_usage_anomaly;
