@@ -25,6 +25,10 @@ variable                     meaning
 ``BEAT_AGGREGATE_SECONDS``   How often beat starts aggregation. Default 60.
 ``BEAT_BILLING_SECONDS``     How often beat drafts, finalizes and collects. Default 300.
 ``BEAT_WEBHOOK_SECONDS``     How often beat works off stored webhooks. Default 10.
+``ARCHIVE_URL``              Where months of events go after 90 days: a folder (``/srv/archive`` or ``file:///...``),
+                             ``s3://bucket/path``, ``gs://...`` or ``az://...`` (credentials as the cloud's own tools
+                             take them, such as ``AWS_ACCESS_KEY_ID``). Empty: nothing is archived, nor ever dropped.
+``METRICS_TOKEN``            Token that ``GET /metrics`` asks for. Default empty: an API key with the scope ``admin``.
 ``LOG_FORMAT``               ``json`` or ``console``. Default json, console under ``DEBUG``.
 ``LOG_LEVEL``                Least severity that is logged. Default INFO.
 ``BILLING_VAR``              Folder of the embedded services' state. Default ``var/`` beside ``manage.py``.
@@ -99,6 +103,16 @@ def _seconds(variable: str, *, default: int, least: int = 1) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < least:
         raise ImproperlyConfigured(f"{variable} must be a whole number of seconds, at least {least}, not {text!r}")
     return int(text)
+
+
+def _archive_url() -> str:
+    text = str(env.str("ARCHIVE_URL", default=""))
+    url = Path(text).as_uri() if text.startswith("/") else text
+    if url and url.partition("://")[0] not in ("file", "s3", "gs", "az"):
+        raise ImproperlyConfigured(
+            f"ARCHIVE_URL must be an absolute path, or begin with file://, s3://, gs:// or az://, not be {text!r}",
+        )
+    return url
 
 
 BILLING_VAR: Final = Path(env.str("BILLING_VAR", default=str(BASE_DIR / "var")))
@@ -198,6 +212,10 @@ BEAT_AGGREGATE_SECONDS = _seconds("BEAT_AGGREGATE_SECONDS", default=60)
 BEAT_BILLING_SECONDS = _seconds("BEAT_BILLING_SECONDS", default=300)
 BEAT_WEBHOOK_SECONDS = _seconds("BEAT_WEBHOOK_SECONDS", default=10)
 
+# --- metrics --------------------------------------------------------------------------------------------------------
+
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+
 # --- outside services -----------------------------------------------------------------------------------------------
 
 STRIPE_API_KEY = env.str("STRIPE_API_KEY", default="") or SERVICES.get("stripe_api_key", "")
@@ -207,6 +225,8 @@ STRIPE_WEBHOOK_SECRETS = env.list("STRIPE_WEBHOOK_SECRET", default=[]) or [
 STRIPE_API_BASE = (
     env.str("STRIPE_API_BASE", default="") or SERVICES.get("stripe_api_base", "") or "https://api.stripe.com"
 )
+
+ARCHIVE_URL = _archive_url()
 
 # --- API ------------------------------------------------------------------------------------------------------------
 
@@ -273,7 +293,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]  # probes come from inside, without TLS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]  # probes come from inside, without TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS

@@ -66,6 +66,13 @@ class PayloadIncomplete(errors.Unprocessable):
     title = "Payload incomplete"
 
 
+class InvalidPeriod(errors.Invalid):
+    """The period is empty, or ends before it begins."""
+
+    code = "invalid_period"
+    title = "Invalid period"
+
+
 class InvalidMapping(errors.Invalid):
     """The mapping of a file's columns to events cannot be used."""
 

@@ -13,7 +13,7 @@ class ArchivedMonth(models.Model):
 
     A sealed month takes no more events, whoever writes them. ``verified_at``: the archive was read back, and holds what
     the database held: ``event_count`` events, ``quantity`` in all, and ``digest``, the sum of a hash of each event.
-    ``dropped_at``: its events are in the archive alone. ``restored_at``: it is open again, as if it had never been sealed.
+    ``dropped_at``: its events are in the archive alone. ``restored_at``: it is open again, as if never sealed.
     """
 
     month = models.DateField(primary_key=True)
@@ -51,7 +51,7 @@ class ArchivedFile(models.Model):
     """
     One day of a sealed month, as a Parquet file in the archive; the figures are those found when it was read back.
 
-    ``last_arrival_at`` is when the last of its events arrived. ``keys_expired_at``: its idempotency keys were forgotten.
+    ``last_arrival_at`` is when the last of its events arrived. ``keys_expired_at``: its idempotency keys are forgotten.
     """
 
     id = models.BigAutoField(primary_key=True)
