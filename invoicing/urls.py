@@ -17,5 +17,7 @@ urlpatterns = [
     path("invoices/<str:invoice_id>", views.InvoiceEndpoint.as_view()),
     path("invoices/<str:invoice_id>/finalize", views.FinalizeInvoiceEndpoint.as_view()),
     path("invoices/<str:invoice_id>/recognition", views.InvoiceRecognitionEndpoint.as_view()),
+    path("invoices/<str:invoice_id>/late-usage", views.LateUsageEndpoint.as_view()),
+    path("usage/current", views.CurrentUsageEndpoint.as_view()),
     path("pricing/quote", views.QuoteEndpoint.as_view()),
 ]

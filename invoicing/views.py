@@ -13,9 +13,11 @@ from billing_site.kernel import api, clock, database, idempotency
 from billing_site.kernel.errors import FieldError
 from invoicing import (
     catalog,
+    current_usage,
     errors,
     filters,
     finalization,
+    late_usage,
     lines,
     models,
     recognition,
@@ -23,6 +25,7 @@ from invoicing import (
     serializers,
     subscriptions,
     tenants,
+    usage_serializers,
 )
 from invoicing.pricing import definitions, rating, reading
 from ledger import balances
@@ -243,6 +246,52 @@ class InvoiceRecognitionEndpoint(api.Endpoint):
         self.query()
         told = recognition.of_invoice(_visible_invoice(self, invoice_id))
         return Response(recognition_serializers.RecognitionSerializer(told).data)
+
+
+class LateUsageEndpoint(api.Endpoint):
+    """``/v1/invoices/{id}/late-usage``."""
+
+    @extend_schema(
+        summary="Read what came after an invoice was finalized",
+        description="Each meter that it billed, and by how much what is known now differs. What was billed does not "
+        "change. Counted by the sweep that drafts invoices, a few minutes after the usage was summarised.",
+        responses=usage_serializers.LateUsageSerializer,
+    )
+    def get(self, request: Request, invoice_id: str) -> Response:
+        """Meter by meter."""
+        self.query()
+        invoice = _visible_invoice(self, invoice_id)
+        answer = {
+            "invoice_id": invoice.id,
+            "tenant_id": invoice.tenant_id,
+            "period_start": invoice.period_start,
+            "period_end": invoice.period_end,
+            "finalized_at": invoice.finalized_at,
+            "meters": late_usage.list_late_usage(invoice),
+        }
+        return Response(usage_serializers.LateUsageSerializer(answer).data)
+
+
+class CurrentUsageEndpoint(api.Endpoint):
+    """``/v1/usage/current``."""
+
+    scopes: ClassVar[Mapping[str, str]] = {"GET": "usage:read"}
+
+    @extend_schema(
+        summary="Read what the running period has used so far",
+        description="For each subscription: totals by meter, billable units and average response time of gateway "
+        "requests, and the amount so far by the plan's prices. Fees are not in it. Every event accepted before "
+        "`fresh_as_of` is counted.",
+        parameters=[usage_serializers.CurrentUsageQuery],
+        responses=usage_serializers.CurrentUsageSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        """Of one tenant."""
+        query = self.query(usage_serializers.CurrentUsageQuery)
+        self.require_tenant(query["tenant_id"], errors.TenantNotFound)
+        tenant = tenants.get_tenant(query["tenant_id"])
+        current = current_usage.get_current_usage(tenant=tenant, now=clock.now())
+        return Response(usage_serializers.CurrentUsageSerializer(current).data)
 
 
 class FinalizeInvoiceEndpoint(api.Endpoint):

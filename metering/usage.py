@@ -1,20 +1,22 @@
 """
-Reading usage: totals for billing, rows for the API, and how fresh they are.
+Reading usage: totals for billing, and what is not counted yet. ``usage_rows`` reads it by hour, day and month.
 
-Each event type has, without being made, a meter of its own name that sums ``quantity``; its summaries carry the event
-type as their meter. Whole hours are read from the summaries; where a period begins or ends inside an hour, that part is
-summed from the events themselves, in the same statement.
+Each event type has, without being made, a meter of its own name that sums ``quantity``. Totals are read from the hourly
+summaries. Where a period begins or ends inside an hour, the summaries of its parts are read if the hour is split there
+and summarised so; else that part is counted from the events, so that the total is exact at any time.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import reduce
 from typing import Final
 
 from django.db import connection
 
-from metering import hours, models, partitions
+from metering import figures, hours, models
+from metering.figures import Figures, Stretch
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class UsageTotal:
     What a meter adds up to over a period.
 
     ``value`` is the figure of a meter that does not sum: its count, maximum, average (to 12 decimals), latest, or how
-    many different values there are.
+    many different values there are; 0 where it has none.
     """
 
     total_quantity: int
@@ -46,27 +48,6 @@ class ChangedWindow:
     period_start: datetime
 
 
-@dataclass(frozen=True)
-class UsageRow:
-    """What a meter adds up to in one hour, day or month."""
-
-    tenant_id: str
-    meter: str
-    period_start: datetime
-    period_end: datetime
-    total_quantity: int
-    event_count: int
-
-
-@dataclass(frozen=True)
-class UsagePage:
-    """Rows in time order, whether there are more, and since when later events may not be counted yet."""
-
-    rows: Sequence[UsageRow]
-    has_more: bool
-    fresh_as_of: datetime
-
-
 def totals(
     *,
     tenant_id: str,
@@ -75,30 +56,27 @@ def totals(
     period_end: datetime,
 ) -> Mapping[str, UsageTotal]:
     """
-    What each meter adds up to in ``period_start <= t < period_end``, zero where there is nothing. One statement.
+    What each meter adds up to in ``period_start <= t < period_end``, zero where there is nothing.
 
-    Whole hours are as fresh as the summaries: ask ``has_pending_windows`` first where that matters.
+    One statement where the period begins and ends with an hour, and no meter counts different values. Whole hours are
+    as fresh as the summaries: ask ``has_pending_windows`` first where that matters.
+
+    Raises:
+        UsageArchived: events are needed whose month is archived.
     """
     if period_end <= period_start:
         return {meter: UsageTotal(0, 0) for meter in meters}
-    edges = _edges(period_start, period_end)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _TOTALS,
-            {
-                "tenant_id": tenant_id,
-                "meters": list(meters),
-                "whole_start": hours.start_of(edges.first_whole),
-                "whole_end": hours.start_of(edges.end_whole),
-                "edge_hours": edges.partial,
-                "first_hour": hours.hour_of(period_start),
-                "last_hour": hours.hour_of(period_end),
-                "period_start": period_start,
-                "period_end": period_end,
-            },
-        )
-        found = {meter: UsageTotal(int(total), int(count)) for meter, total, count in cursor.fetchall()}
-    return {meter: found.get(meter, UsageTotal(0, 0)) for meter in meters}
+    made = find_meters(meters)
+    reading = _Reading(
+        tenant_id=tenant_id,
+        period=Stretch(period_start, period_end),
+        made=made,
+        types={meter: made[meter].event_type if meter in made else meter for meter in meters},
+        edges=_edges(period_start, period_end),
+    )
+    # Looked at before the summaries are read: a window that is summarised by now stays so, or is counted in full.
+    split = _list_split_hours(reading) if reading.edges else frozenset()
+    return {meter: _total(reading, meter, whole, split) for meter, whole in _read_hours(reading, split).items()}
 
 
 def has_pending_windows(
@@ -123,11 +101,28 @@ def has_pending_windows(
         return bool(cursor.fetchone()[0])
 
 
+def fresh_as_of(*, tenant_id: str | None = None) -> datetime:
+    """
+    The moment before which every accepted event is counted in the summaries, days and months too.
+
+    With ``tenant_id``, a quarantined window of another tenant does not hold it back.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {FRESH_AS_OF}", {"tenant_id": tenant_id, "codes": None, "is_rolled_up": True})
+        moment: datetime = cursor.fetchone()[0]
+        return moment
+
+
+def find_meters(codes: Sequence[str]) -> Mapping[str, models.Meter]:
+    """The meters among these that were made; an event type's own is not."""
+    return {meter.code: meter for meter in models.Meter.objects.filter(code__in=list(codes))}
+
+
 def list_changed_windows(*, shard: int, after_id: int, limit: int) -> Sequence[ChangedWindow]:
     """
     Windows of a shard whose summaries changed, in the order in which that became visible: who reads on misses none.
 
-    Rows of groups are left out: their window has a row of its own. They are kept for a week.
+    Rows of groups are left out: their window has a row of its own. They are kept for ``aggregation.CHANGES_KEPT_FOR``.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -143,95 +138,148 @@ def list_changed_windows(*, shard: int, after_id: int, limit: int) -> Sequence[C
         return [ChangedWindow(*row) for row in cursor.fetchall()]
 
 
-def fresh_as_of() -> datetime:
-    """The moment before which every accepted event is counted in the summaries."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT coalesce(min(started_at), statement_timestamp()) FROM metering_touched_window")
-        moment: datetime = cursor.fetchone()[0]
-        return moment
+@dataclass(frozen=True)
+class _Edge:
+    """A part of an hour with which a period begins or ends, and where the hour is cut for it."""
+
+    hour: int
+    stretch: Stretch
+    cuts: tuple[datetime, ...]
 
 
-def list_usage(
-    *,
-    tenant_id: str,
-    meter: str | None,
-    period_from: datetime,
-    period_to: datetime,
-    granularity: models.Granularity,
-    limit: int,
-    after: tuple[datetime, str] | None = None,
-) -> UsagePage:
-    """
-    One row per meter and hour, day or month (in UTC) with events, in time order.
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """What is read: the meters' event types by code, those that were made, the parts of hours at the period's ends."""
 
-    ``period_from`` and ``period_to`` are widened to whole hours; the first and the last row reach no further than
-    these, so that rows always add up to what lies between. ``after`` is the period start and the meter of the last row
-    of the page before.
-    """
-    # Where no event can lie there is nothing to find, and hours of the year 10000 do not exist.
-    period_from, period_to = max(period_from, partitions.EARLIEST), min(period_to, partitions.LATEST)
+    tenant_id: str
+    period: Stretch
+    made: Mapping[str, models.Meter]
+    types: Mapping[str, str]
+    edges: Sequence[_Edge]
+
+
+_SplitHours = frozenset[tuple[str, int]]
+"""The event types and hours whose parts are summarised each for itself."""
+
+
+def _edges(period_start: datetime, period_end: datetime) -> Sequence[_Edge]:
+    """The hours that a period covers in part, in time order: none, one or two."""
+    edges = []
+    for hour in sorted({hours.hour_of(period_start), hours.hour_of(period_end)}):
+        begins, ends = hours.start_of(hour), hours.start_of(hour + 1)
+        stretch = Stretch(max(begins, period_start), min(ends, period_end))
+        cuts = tuple(cut for cut in (period_start, period_end) if begins < cut < ends)
+        if cuts and stretch.starts_at < stretch.ends_at:
+            edges.append(_Edge(hour, stretch, cuts))
+    return edges
+
+
+def _list_split_hours(reading: _Reading) -> _SplitHours:
+    """Those of the edges' hours that are split where the period needs it, and have been summarised since."""
     with connection.cursor() as cursor:
         cursor.execute(
-            _ROWS,
+            _SPLIT_HOURS,
             {
-                "tenant_id": tenant_id,
-                "meter": meter,
-                "from": hours.start_of(hours.hour_of(period_from)),
-                "to": hours.start_of(hours.first_hour_from(period_to)),
-                "granularity": granularity,
-                "after_start": after[0] if after else None,
-                "after_meter": after[1] if after else None,
-                "limit": limit + 1,
+                "tenant_id": reading.tenant_id,
+                "event_types": sorted(set(reading.types.values())),
+                "hours": [edge.hour for edge in reading.edges for _ in edge.cuts],
+                "cuts": [cut for edge in reading.edges for cut in edge.cuts],
             },
         )
-        found = cursor.fetchall()
-    as_of = found[0][0]
-    rows = [
-        UsageRow(tenant_id, meter, start, end, int(total), int(count))
-        for _, meter, start, end, total, count in found
-        if start is not None
+        return frozenset(cursor.fetchall())
+
+
+def _read_hours(reading: _Reading, split: _SplitHours) -> Mapping[str, Figures]:
+    """What the hourly summaries of the period say of each meter, without those parts of hours that they do not know."""
+    unknown = [
+        (meter, edge.hour)
+        for meter, event_type in reading.types.items()
+        for edge in reading.edges
+        if (event_type, edge.hour) not in split
     ]
-    return UsagePage(rows=rows[:limit], has_more=len(rows) > limit, fresh_as_of=as_of)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _HOURS,
+            {
+                "tenant_id": reading.tenant_id,
+                "meters": list(reading.types),
+                "period_start": reading.period.starts_at,
+                "period_end": reading.period.ends_at,
+                "unknown_meters": [meter for meter, _ in unknown],
+                "unknown_starts": [hours.start_of(hour) for _, hour in unknown],
+            },
+        )
+        return {meter: Figures(int(total), int(count), *rest) for meter, total, count, *rest in cursor.fetchall()}
 
 
-@dataclass(frozen=True)
-class _Edges:
-    """A period cut at the hours: whole ones from ``first_whole`` to ``end_whole``, and those it covers in part."""
+def _total(reading: _Reading, code: str, whole: Figures, split: _SplitHours) -> UsageTotal:
+    """A meter's total: what the summaries say, and in time order around it the parts of hours counted from events."""
+    meter, event_type = reading.made.get(code), reading.types[code]
+    if meter is not None and meter.aggregation == models.Aggregation.UNIQUE_COUNT:
+        return _total_of_different(reading, meter)
+    parts = [edge.stretch for edge in reading.edges if (event_type, edge.hour) not in split]
+    found = figures.count_events(tenant_id=reading.tenant_id, event_type=event_type, meter=meter, stretches=parts)
+    first = reading.period.starts_at
+    before = [found.get((part, ""), Figures(0, 0)) for part in parts if part.starts_at == first]
+    after = [found.get((part, ""), Figures(0, 0)) for part in parts if part.starts_at != first]
+    both = reduce(figures.add, [*before, whole, *after])
+    if meter is None or meter.aggregation == models.Aggregation.SUM:
+        return UsageTotal(both.total, both.event_count)
+    return UsageTotal(both.total, both.event_count, figures.figure_of(meter.aggregation, both) or 0)
 
-    first_whole: int
-    end_whole: int
-    partial: list[int]
+
+def _total_of_different(reading: _Reading, meter: models.Meter) -> UsageTotal:
+    """
+    How many different values a period has: of one month or day in UTC as rolled up, else from the events.
+
+    A roll-up that has still to be brought up to date is not read.
+    """
+    period = reading.period
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _ROLLED_UP,
+            {
+                "tenant_id": reading.tenant_id,
+                "meter": meter.code,
+                "event_type": meter.event_type,
+                "period_start": period.starts_at,
+                "period_end": period.ends_at,
+                "first": hours.hour_of(period.starts_at),
+                "end": hours.first_hour_from(period.ends_at),
+            },
+        )
+        row = cursor.fetchone()
+    if row is not None:
+        return UsageTotal(int(row[0]), row[1], row[2] or 0)
+    found = figures.count_events(
+        tenant_id=reading.tenant_id, event_type=meter.event_type, meter=meter, stretches=[period]
+    ).get((period, ""), Figures(0, 0))
+    return UsageTotal(found.total, found.event_count, found.unique_count or 0)
 
 
-def _edges(period_start: datetime, period_end: datetime) -> _Edges:
-    first_whole = hours.first_hour_from(period_start)
-    end_whole = max(hours.hour_of(period_end), first_whole)
-    covered = range(hours.hour_of(period_start), hours.first_hour_from(period_end))
-    partial = [hour for hour in {covered[0], covered[-1]} if not first_whole <= hour < end_whole]
-    return _Edges(first_whole, end_whole, partial)
-
-
-_TOTALS: Final = """
-    SELECT part.meter, sum(part.total), sum(part.event_count)
-    FROM (
-        SELECT meter, total, event_count
-        FROM metering_usage_summary
-        WHERE tenant_id = %(tenant_id)s AND meter = ANY(%(meters)s::text[]) AND group_key = ''
-            AND granularity = 'hour' AND period_start >= %(whole_start)s AND period_start < %(whole_end)s
-        UNION ALL
-        SELECT series.event_type, edge.total, edge.event_count
-        FROM metering_series AS series
-        CROSS JOIN unnest(%(edge_hours)s::int[]) AS partly(event_hour)
-        CROSS JOIN LATERAL (
-            SELECT coalesce(sum(event.quantity), 0) AS total, count(*) AS event_count
-            FROM metering_event AS event
-            WHERE event.event_hour = partly.event_hour AND event.series_id = series.id
-                AND event.event_hour BETWEEN %(first_hour)s AND %(last_hour)s
-                AND event.event_timestamp >= %(period_start)s AND event.event_timestamp < %(period_end)s
-        ) AS edge
-        WHERE series.tenant_id = %(tenant_id)s AND series.event_type = ANY(%(meters)s::text[])
-    ) AS part
-    GROUP BY part.meter
+# The beginning of the oldest batch that is not summarised yet; where there is none, this very statement. Read together
+# with the rows, in one snapshot: every event accepted before that moment is counted in them. Hours do not wait for the
+# days and months above them.
+FRESH_AS_OF: Final = """
+    coalesce(
+        least(
+            CASE WHEN %(is_rolled_up)s THEN (SELECT min(started_at) FROM metering_touched_window)
+                ELSE (SELECT min(started_at) FROM metering_touched_window WHERE stage = 'recompute') END,
+            (
+                SELECT min(held.started_at)
+                FROM metering_quarantined_window AS held
+                JOIN metering_series AS series ON series.id = held.series_id
+                WHERE %(tenant_id)s::text IS NULL OR series.tenant_id = %(tenant_id)s::text
+            ),
+            (
+                SELECT min(backfill.started_at)
+                FROM metering_meter_backfill AS backfill
+                JOIN metering_meter AS made ON made.id = backfill.meter_id
+                WHERE backfill.finished_at IS NULL AND (%(codes)s::text[] IS NULL OR made.code = ANY(%(codes)s::text[]))
+            )
+        ),
+        statement_timestamp()
+    )
 """
 
 _PENDING: Final = """
@@ -260,46 +308,68 @@ _PENDING: Final = """
         )
         OR EXISTS (
             SELECT FROM metering_meter_backfill AS backfill
-            JOIN metering_meter AS meter ON meter.id = backfill.meter_id
-            WHERE backfill.finished_at IS NULL AND meter.code = ANY(%(meters)s::text[])
+            JOIN metering_meter AS made ON made.id = backfill.meter_id
+            WHERE backfill.finished_at IS NULL AND made.code = ANY(%(meters)s::text[])
         )
 """
 
-# Fresh as of: the beginning of the oldest batch that is not summarised yet; where there is none, this very statement.
-# Read together with the rows, in one snapshot: every event accepted before that moment is counted in them.
-_ROWS: Final = """
-    WITH fresh AS (
-        SELECT coalesce(min(started_at), statement_timestamp()) AS as_of FROM metering_touched_window
-    )
-    SELECT fresh.as_of, page.*
-    FROM fresh LEFT JOIN LATERAL (
-        SELECT
-            summary.meter,
-            period.starts_at,
-            least(
-                date_trunc(%(granularity)s, period.starts_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
-                    + ('1 ' || %(granularity)s)::interval,
-                %(to)s
-            ) AS ends_at,
-            sum(summary.total) AS total,
-            sum(summary.event_count) AS event_count
-        FROM metering_usage_summary AS summary
-        CROSS JOIN LATERAL (
-            SELECT greatest(date_trunc(%(granularity)s, summary.period_start, 'UTC'), %(from)s) AS starts_at
-        ) AS period
-        WHERE summary.tenant_id = %(tenant_id)s
-            AND (%(meter)s::text IS NULL OR summary.meter = %(meter)s)
-            AND summary.group_key = ''
-            AND summary.granularity = 'hour'
-            AND summary.period_start >= %(from)s
-            AND summary.period_start < %(to)s
-            AND (
-                %(after_start)s::timestamptz IS NULL
-                OR (period.starts_at, summary.meter) > (%(after_start)s::timestamptz, %(after_meter)s::text)
-            )
-        GROUP BY summary.meter, period.starts_at
-        ORDER BY period.starts_at, summary.meter
-        LIMIT %(limit)s
-    ) AS page ON true
-    ORDER BY page.starts_at, page.meter
+# An hour is cut in its summaries once it is split and no recompute of it is left to do: the split touched it.
+_SPLIT_HOURS: Final = """
+    SELECT series.event_type, needed.event_hour
+    FROM metering_series AS series
+    CROSS JOIN unnest(%(hours)s::int[], %(cuts)s::timestamptz[]) AS needed(event_hour, cut_at)
+    LEFT JOIN metering_window_split AS split
+        ON split.tenant_id = series.tenant_id
+        AND split.event_hour = needed.event_hour AND split.split_at = needed.cut_at
+    WHERE series.tenant_id = %(tenant_id)s AND series.event_type = ANY(%(event_types)s::text[])
+        AND NOT EXISTS (
+            SELECT FROM metering_touched_window AS batch
+            CROSS JOIN unnest(batch.series_ids, batch.hours) AS touched(series_id, event_hour)
+            WHERE batch.stage = 'recompute'
+                AND touched.series_id = series.id AND touched.event_hour = needed.event_hour
+        )
+        AND NOT EXISTS (
+            SELECT FROM metering_quarantined_window AS held
+            WHERE held.series_id = series.id AND held.event_hour = needed.event_hour
+        )
+    GROUP BY series.event_type, needed.event_hour
+    HAVING bool_and(split.split_at IS NOT NULL)
+"""
+
+# An hour's row that lies before the period may be the first part of a split hour, so hours begin where the period does.
+_HOURS: Final = """
+    SELECT
+        wanted.meter, coalesce(sum(summary.total), 0), coalesce(sum(summary.event_count), 0), max(summary.maximum),
+        (array_agg(summary.latest ORDER BY summary.period_start DESC) FILTER (WHERE summary.latest IS NOT NULL))[1]
+    FROM unnest(%(meters)s::text[]) AS wanted(meter)
+    LEFT JOIN metering_usage_summary AS summary
+        ON summary.tenant_id = %(tenant_id)s AND summary.meter = wanted.meter AND summary.group_key = ''
+        AND summary.granularity = 'hour'
+        AND summary.period_start >= %(period_start)s AND summary.period_start < %(period_end)s
+        AND NOT EXISTS (
+            SELECT
+            FROM unnest(%(unknown_meters)s::text[], %(unknown_starts)s::timestamptz[]) AS unknown(meter, starts_at)
+            WHERE unknown.meter = wanted.meter
+                AND summary.period_start >= unknown.starts_at
+                AND summary.period_start < unknown.starts_at + interval '1 hour'
+        )
+    GROUP BY wanted.meter
+"""
+
+_ROLLED_UP: Final = """
+    SELECT summary.total, summary.event_count, summary.unique_count
+    FROM metering_usage_summary AS summary
+    WHERE summary.tenant_id = %(tenant_id)s AND summary.meter = %(meter)s AND summary.group_key = ''
+        AND summary.granularity IN ('day', 'month') AND summary.period_start = %(period_start)s
+        AND (summary.period_start AT TIME ZONE 'UTC' + ('1 ' || summary.granularity)::interval) AT TIME ZONE 'UTC'
+            = %(period_end)s
+        AND NOT EXISTS (
+            SELECT FROM metering_touched_window AS batch
+            CROSS JOIN unnest(batch.series_ids, batch.hours) AS touched(series_id, event_hour)
+            WHERE touched.event_hour >= %(first)s AND touched.event_hour < %(end)s
+                AND touched.series_id IN (
+                    SELECT id FROM metering_series
+                    WHERE tenant_id = %(tenant_id)s AND event_type = %(event_type)s
+                )
+        )
 """

@@ -5,9 +5,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing_site.kernel import api
-from metering import models
-from metering import usage as usage_rows
-from metering.serializers import fields
+from metering import models, usage_rows
 from metering.serializers import usage as serializers
 
 
@@ -19,8 +17,8 @@ class UsageEndpoint(api.Endpoint):
     @extend_schema(
         summary="Read usage by hour, day or month",
         description="One row per meter and hour, day or month (in UTC) with events, in time order. `from` and `to` are "
-        "widened to whole hours; the first and the last day or month reach no further than these. Every event accepted "
-        "before `fresh_as_of` is counted.",
+        "widened to whole hours; the first and the last day or month reach no further than these. Without `event_type` "
+        "and `meter`, each event type's own meter. Every event accepted before `fresh_as_of` is counted.",
         parameters=[serializers.UsageQuery],
         responses=serializers.UsagePageSerializer,
     )
@@ -35,13 +33,14 @@ class UsageEndpoint(api.Endpoint):
             period_to=query["to"],
             granularity=models.Granularity(query["granularity"]),
             limit=query["limit"],
+            group_by=query.get("group_by", ()),
             after=query.get("cursor"),
         )
         last = page.rows[-1] if page.has_more else None
         answer = {
             "data": page.rows,
             "has_more": page.has_more,
-            "next_cursor": fields.write_cursor(last.period_start, last.meter) if last else None,
+            "next_cursor": serializers.write_cursor((last.period_start, last.meter, last.group_key)) if last else None,
             "fresh_as_of": page.fresh_as_of,
         }
         return Response(serializers.UsagePageSerializer(answer).data)

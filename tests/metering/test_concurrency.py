@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 
-from metering import aggregation, ingestion, models, partitions, schemas, slices, usage
+from metering import aggregation, ingestion, models, partitions, schemas, slices, usage, usage_rows
 from tests.factories import metering as factories
 from tests.support.threads import run_together
 
@@ -226,9 +226,9 @@ class TestFreshAsOf:
             for _ in range(60):
                 aggregation.aggregate_usage(now=NOW, slice_batches=2)
 
-        def read() -> list[usage.UsagePage]:
+        def read() -> list[usage_rows.UsagePage]:
             return [
-                usage.list_usage(
+                usage_rows.list_usage(
                     tenant_id="acme-corp",
                     meter="api_call",
                     granularity=models.Granularity.HOUR,
