@@ -7,8 +7,8 @@ Gateway records: one request to a tenant's API each, taken as a metering event o
 | ``weight`` (default 1) | quantity |
 | ``api_key_id``, ``endpoint``, ``method``, ``status_code``, ``response_time_ms``, ``billable`` | properties |
 
-A record that is not billable is stored with quantity 0, and its weight becomes a property: it is shown and counted as
-a request, and no sum of quantities, whoever makes it, can bill it.
+One that is not billable is stored with quantity 0, and its weight becomes a property, as ``rules`` holds for all events
+of this type: it is shown and counted as a request, and no sum of quantities, whoever makes it, can bill it.
 """
 
 from datetime import datetime
@@ -101,13 +101,11 @@ def event_of(record: RequestIn) -> schemas.EventIn:
         properties["status_code"] = record.status_code
     if record.response_time_ms is not None:
         properties["response_time_ms"] = record.response_time_ms
-    if not record.billable:
-        properties["weight"] = record.weight
     return schemas.EventIn(
         tenant_id=record.organization_id,
         event_type=requests.EVENT_TYPE,
         idempotency_key=record.request_id,
-        quantity=record.weight if record.billable else 0,
+        quantity=record.weight,
         event_timestamp=record.time,
         source=SOURCE,
         properties=properties,

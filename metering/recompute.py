@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from django.db import connection
 
-from metering import models, request_rollup, requests
+from metering import models, request_rollup
 
 Window = tuple[int, int]
 """A series and an hour."""
@@ -338,7 +338,7 @@ def _filters(meter: models.Meter | None) -> str:
     if meter is None:
         return ""
     # A request that is not billable is in no meter that a price could name.
-    only_billable = f" AND {request_rollup.IS_BILLABLE}" if meter.event_type == requests.EVENT_TYPE else ""
+    only_billable = f" AND {request_rollup.IS_BILLABLE}" if meter.event_type == request_rollup.EVENT_TYPE else ""
     return only_billable + "".join(
         f" AND event.properties ->> %(filter_{place})s = ANY(%(accepted_{place})s::text[])"
         for place in range(len(meter.filters))

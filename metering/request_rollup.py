@@ -6,6 +6,7 @@ Hours are recomputed from the events, days from hours, months from days: one sta
 
 from typing import Final
 
+EVENT_TYPE: Final = "api.request"
 IS_BILLABLE: Final = "event.properties ->> 'billable' IS DISTINCT FROM 'false'"
 
 # One pass over a window's events tells all three dimensions. LATERAL with an aggregate inside: from the list of windows

@@ -18,7 +18,7 @@ from django.db import connection
 
 from metering import hours, partitions, request_rollup
 
-EVENT_TYPE: Final = "api.request"
+EVENT_TYPE: Final = request_rollup.EVENT_TYPE
 MAX_NAMES: Final = 1_000
 _THOUSANDTH: Final = Decimal("0.001")
 _MILLIONTH: Final = Decimal("0.000001")

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from metering import hours, models, partitions, schemas
+from metering import hours, models, partitions, request_rollup, schemas
 
 _EVENT_TYPE: Final = re.compile(models.EVENT_TYPE_PATTERN)
 _SECONDS_A_DAY: Final = 86_400
@@ -136,6 +136,8 @@ def judge(
 
 def _admit(judged: Judged, index: int, pair: tuple[str, str], event: schemas.EventIn, timestamp: datetime) -> None:
     """Make an event ready for storing, unless its key came earlier in the same batch."""
+    if event.event_type == request_rollup.EVENT_TYPE:
+        event = _never_billed(event)
     properties = _properties.encode(event.properties).decode() if event.properties else "{}"
     if fault := _fault_of_properties(event.properties, properties):
         judged.refused.append(Refused(index, *fault))
@@ -255,6 +257,15 @@ def _fault_of_properties(properties: dict[str, Any], encoded: str) -> tuple[sche
     if "\\u0000" in encoded and not all(map(_is_storable, _texts_in(properties))):
         return schemas.Code.INVALID_PROPERTIES, "properties: a text has a NUL"
     return None
+
+
+def _never_billed(request: schemas.EventIn) -> schemas.EventIn:
+    """A request that is not billable counts nothing, whichever door it came by; its quantity is shown as its weight."""
+    billable = request.properties.get("billable")
+    if request.quantity and (billable is False or billable == "false"):
+        properties = request.properties | {"weight": request.quantity}
+        return msgspec.structs.replace(request, quantity=0, properties=properties)
+    return request
 
 
 def _is_storable(text: str) -> bool:

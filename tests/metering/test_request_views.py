@@ -70,6 +70,18 @@ class TestPostRequests:
         summary = models.RequestSummary.objects.get(granularity="hour", dimension="all")
         assert [summary.requests, summary.billable_requests, summary.units] == [2, 1, 3]
 
+    def test_never_bills_it_through_the_other_door_either(self) -> None:
+        event = {"tenant_id": "acme", "event_type": "api.request", "idempotency_key": "r1", "quantity": 50}
+        for billable in (False, "false"):
+            sent = event | {"idempotency_key": f"r{billable}", "properties": {"billable": billable}}
+            answer = client("events:write").post("/v1/events", json.dumps(sent), content_type="application/json")
+            assert answer.json()["accepted"] == 1
+        assert {event.quantity for event in models.Event.objects.all()} == {0}
+        assert {event.properties["weight"] for event in models.Event.objects.all()} == {50}
+        aggregation.aggregate_usage(now=NOW)
+        summary = models.RequestSummary.objects.get(granularity="hour", dimension="all")
+        assert [summary.requests, summary.billable_requests, summary.units] == [2, 0, 0]
+
     def test_takes_what_only_says_whose_it_is(self) -> None:
         assert post({"request_id": "r1", "organization_id": "acme"}).json()["accepted"] == 1
         event = models.Event.objects.get()
@@ -87,15 +99,18 @@ class TestPostRequests:
         letter = models.DeadLetter.objects.get(pk=response["errors"][0]["dead_letter_id"])
         assert (json.loads(letter.payload), letter.tenant_id) == (bad, "acme")
 
-    def test_is_one_with_the_other_door(self) -> None:
-        assert post(RECORD).json()["accepted"] == 1
+    @pytest.mark.parametrize("billable", [True, False])
+    def test_is_one_with_the_other_door(self, *, billable: bool) -> None:
+        record = RECORD | {"billable": billable}
+        assert post(record).json()["accepted"] == 1
         event = {
             "tenant_id": "acme",
             "event_type": "api.request",
             "idempotency_key": "r1",
             "quantity": 3,
             "event_timestamp": RECORD["time"],
-            "properties": {name: RECORD[name] for name in models.Event.objects.get().properties},
+            "properties": {name: record[name] for name in ("api_key_id", "endpoint", "method", "status_code")}
+            | {"response_time_ms": 12.5, "billable": billable},
         }
         answer = client("events:write").post("/v1/events", json.dumps(event), content_type="application/json").json()
         assert answer["duplicates"] == 1
