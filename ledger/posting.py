@@ -3,6 +3,10 @@ Posting: the one door by which anything enters the ledger.
 
 One call, one round trip to ``ledger_post_transactions`` (``migrations/sql/posting.sql``), whether it posts one
 transaction or a thousand. What is checked here is checked for the sake of its message; the database checks it again.
+
+The order of locks, for all who post in a transaction of their own work: what the fact is about (an invoice's payment
+collection, then the invoice; or the progress of recognition), then what posting locks (the book, shared; the keys; new
+accounts; balances by account and shard), then the counter of invoice numbers, which is held shortest.
 """
 
 import hashlib
