@@ -15,13 +15,12 @@ A slice recomputes hours, and leaves a touched row of the stage ``roll_up`` for 
 their days and months up to date. So many slices of one day, after days of silence, cost one roll-up.
 """
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import connection, transaction
 
-from metering import hours, ingestion, models, recompute, slices
+from metering import hours, ingestion, models, slices
 
 CHANGES_KEPT_FOR: Final = timedelta(days=7)
 _SLICE_BATCHES: Final = 1_000
@@ -75,17 +74,8 @@ def split_hour(*, tenant_id: str, at: datetime, now: datetime) -> bool:
         )
         if not cursor.rowcount:
             return False
-        touch(windows=[(series_id, hour) for series_id in _series_of(tenant_id)])
+        slices.touch(windows=[(series_id, hour) for series_id in _series_of(tenant_id)])
     return True
-
-
-def touch(*, windows: Iterable[recompute.Window]) -> None:
-    """Have windows recomputed by the next run. Requires an open transaction."""
-    by_shard: dict[int, list[recompute.Window]] = {}
-    for window in sorted(set(windows)):
-        by_shard.setdefault(window[0] % ingestion.SHARDS, []).append(window)
-    for shard, touched in by_shard.items():
-        slices.append_touched(shard, touched, models.TouchedStage.RECOMPUTE, None)
 
 
 def lock_shards() -> None:

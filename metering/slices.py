@@ -5,7 +5,7 @@ Each slice is a transaction that begins with the shard's lock, in a statement of
 is newer than whatever the run before committed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Final
 
 from django.db import connection, transaction
 
-from metering import hours, ingestion, models, quarantine, recompute, requests, rollups
+from metering import corrections, hours, ingestion, models, quarantine, recompute, requests, rollups
 
 LOCK_CLASS: Final = 0x6D74  # "mt": keeps our advisory locks apart from other apps'
 NO_BATCH: Final = 0  # the batch of touched rows that no batch of events made
@@ -247,43 +247,11 @@ def _leave_dropped(started_at: dict[recompute.Window, datetime]) -> None:
 
 
 def _link_corrections(shard: int, oldest_xid: int) -> list[recompute.Window]:
-    """
-    Tell corrections that came before their original which event it is, once that is there; the originals' windows.
-
-    Batches link what they see. Two that run beside each other do not see each other: then the correction's transaction
-    is not older than what the later one to be claimed could not see, and is looked for here. What names a correction,
-    or an event of another type, never takes effect.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE metering_correction AS pending
-            SET
-                original_series_id = CASE found.fault WHEN '' THEN found.series_id END,
-                original_event_hour = CASE found.fault WHEN '' THEN found.event_hour END,
-                fault = found.fault
-            FROM (
-                SELECT
-                    waiting.correction_key_hash, original.series_id, original.event_hour,
-                    CASE
-                        WHEN EXISTS (
-                            SELECT FROM metering_correction AS other
-                            WHERE other.correction_key_hash = waiting.original_key_hash
-                        ) THEN 'corrects_a_correction'
-                        WHEN original.series_id <> waiting.series_id THEN 'corrects_another_type'
-                        ELSE ''
-                    END AS fault
-                FROM metering_correction AS waiting
-                JOIN metering_event_key AS original ON original.key_hash = waiting.original_key_hash
-                WHERE waiting.original_event_hour IS NULL AND waiting.fault = '' AND waiting.xid >= %s
-                    AND waiting.series_id %% %s = %s
-            ) AS found
-            WHERE pending.correction_key_hash = found.correction_key_hash
-            RETURNING pending.original_series_id, pending.original_event_hour
-            """,
-            [oldest_xid, ingestion.SHARDS, shard],
-        )
-        return [(series_id, hour) for series_id, hour in cursor.fetchall() if hour is not None]
+    """Windows of this shard whose events were corrected before they came; those of others are left to their runs."""
+    linked = {(window.series_id, window.hour) for window in corrections.link_pending(since=oldest_xid)}
+    mine = {window for window in linked if window[0] % ingestion.SHARDS == shard}
+    touch(windows=linked - mine)
+    return sorted(mine)
 
 
 def _list_next(backfill: models.MeterBackfill) -> list[recompute.Window]:
@@ -335,3 +303,12 @@ def append_touched(
                 stage,
             ],
         )
+
+
+def touch(*, windows: Iterable[recompute.Window]) -> None:
+    """Have windows recomputed by the next run. Requires an open transaction."""
+    by_shard: dict[int, list[recompute.Window]] = {}
+    for window in sorted(set(windows)):
+        by_shard.setdefault(window[0] % ingestion.SHARDS, []).append(window)
+    for shard, touched in by_shard.items():
+        append_touched(shard, touched, models.TouchedStage.RECOMPUTE, None)

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import factory
+import msgspec
 
 from billing_site.kernel import ids
 from metering import hours, ingestion, meters, models, schemas
@@ -141,3 +142,8 @@ def make_meter(
         group_by=group_by,
         now=now,
     )
+
+
+def with_tenant(event: schemas.EventIn, tenant_id: str) -> schemas.EventIn:
+    """The same event of another tenant."""
+    return msgspec.structs.replace(event, tenant_id=tenant_id)
