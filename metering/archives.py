@@ -17,7 +17,7 @@ from psycopg import errors as pg_errors
 
 from billing_site.kernel import database
 from metering import errors, hours, models, partitions
-from metering.lake import export, layout, replay, store
+from metering.lake import export, layout, store
 
 SEALED: Final = "metering_event_month_is_archived"  # the constraint under which a sealed month refuses an event
 QUIET: Final = timedelta(days=7)  # a month that events still arrive for (a backfill) is left alone
@@ -45,14 +45,6 @@ class ArchiveReport:
     events: int = 0
 
     needs_person: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class RestoreReport:
-    """The months that are open again, and how many events came back from the archive."""
-
-    restored: list[str]
-    events: int
 
 
 def archive_events(
@@ -126,17 +118,17 @@ def _archive_month(
         if last_arrival > now - QUIET and not asked:
             report.waiting[name] = f"events arrived less than {QUIET.days} days ago"
             return
-        _call("SELECT metering_seal_month(%s)", [month])
+        take_step("SELECT metering_seal_month(%s)", [month])
     if stored is None or stored.verified_at is None:
         report.events += _write_days(month, now, on_day)
-        _call("SELECT metering_verify_month(%s, %s, %s)", [month, *_write_manifest(month)])
+        take_step("SELECT metering_verify_month(%s, %s, %s)", [month, *_write_manifest(month)])
         report.archived.append(name)
     if not drop:
         return
     for file in models.ArchivedFile.objects.filter(month=month):
         if store.size_of(file.path) != file.size_bytes:
             raise errors.ArchiveDamaged(f"{file.path}: has another size than when it was written")
-    if _call("SELECT metering_drop_month(%s)", [month]) == "pending":
+    if take_step("SELECT metering_drop_month(%s)", [month]) == "pending":
         report.waiting[name] = "windows of it are not summarised yet"
         return
     report.dropped.append(name)
@@ -208,47 +200,6 @@ def _write_manifest(month: date) -> tuple[str, str]:
     return stored.path, stored.sha256
 
 
-def restore_events(*, months: Sequence[date], on_file: Callable[[date], None] = lambda _: None) -> RestoreReport:
-    """
-    Bring months back from the archive, whole or not at all, and open them for events again.
-
-    A month that was sealed but not dropped is only opened. Idempotency: a month that is open already is left alone.
-    Locks: the event store for the moment in which a month takes its place, 3 s at most. Owns its transactions, one a
-    month; the files are fetched before it.
-
-    Raises:
-        errors.MonthNotArchived: a month was never sealed.
-        errors.ArchiveUnreachable, errors.ArchiveDamaged: its files cannot be read, or are not what was kept.
-    """
-    restored: list[str] = []
-    events = 0
-    for month in sorted(set(months)):
-        stored = models.ArchivedMonth.objects.filter(month=month).first()
-        if stored is None:
-            raise errors.MonthNotArchived(f"{month:%Y-%m} was not archived")
-        if stored.restored_at is not None:
-            continue
-        if stored.dropped_at is None:
-            _call("SELECT metering_unseal_month(%s)", [month])
-        else:
-            events += _restore(month, on_file)
-        restored.append(f"{month:%Y-%m}")
-    return RestoreReport(restored=restored, events=events)
-
-
-def _restore(month: date, on_file: Callable[[date], None]) -> int:
-    with store.scratch_folder() as folder:
-        files = models.ArchivedFile.objects.filter(month=month).order_by("day")
-        for file in files:
-            store.fetch(path=file.path, sha256=file.sha256, file=folder / f"{file.day}.parquet")
-        with transaction.atomic():
-            table = str(_call("SELECT metering_begin_restore(%s)", [month]))
-            for file in files:
-                replay.copy_into(table, folder / f"{file.day}.parquet")
-                on_file(file.day)
-            return int(str(_call("SELECT metering_finish_restore(%s)", [month])))
-
-
 def find_closed(*, month: date) -> models.ArchivedMonth | None:
     """What became of a month that is sealed or dropped; None where it is open."""
     return models.ArchivedMonth.objects.filter(month=month, restored_at=None).first()
@@ -287,8 +238,12 @@ def _database_name() -> str:
     return "{HOST}:{PORT}/{NAME}".format_map(connection.settings_dict)
 
 
-def _call(statement: str, parameters: Sequence[date | str]) -> object:
-    """One step of a month's life, in a transaction of its own (or the caller's), which waits for no lock for long."""
+def take_step(statement: str, parameters: Sequence[date | str]) -> object:
+    """
+    One step of a month's life, in a transaction of its own or the caller's; what the database answers.
+
+    Locks: those of the step, for which it waits 3 s at most.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
         cursor.execute(statement, parameters)

@@ -89,6 +89,8 @@ def ingest(
             refused_pairs=refused_pairs,
             archived_months=archived_months,
         )
+        # Before the batch's own transaction, so that the locks of a new month are not held as long as that.
+        partitions.ensure(event_hours={event.hour for event in judged.ready.values()})
         try:
             with transaction.atomic():
                 accepted = _store(judged, now, archived_months) if judged.ready or judged.held else 0
@@ -127,7 +129,6 @@ def _open_batch() -> _Batch:
 def _store_new(
     judged: rules.Judged, originals: Mapping[str, corrections.KnownKey], batch: _Batch, now: datetime
 ) -> None:
-    partitions.ensure(event_hours={event.hour for event in judged.ready.values()}, database_id=batch.database_id)
     series_ids = series.resolve(
         pairs={event.pair for event in judged.ready.values()},
         database_id=batch.database_id,

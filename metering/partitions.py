@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections, transaction
 from psycopg import errors as pg_errors
@@ -20,6 +21,9 @@ MAX_AHEAD: Final = timedelta(hours=1)
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)  # no partition is made from here on
 _MONTHS_AHEAD: Final = 2
+
+# Which database a connection leads to: asked once for each.
+_database_ids: Final[WeakKeyDictionary[Any, int]] = WeakKeyDictionary()
 
 # Months that are known to have their partition, by database: a process asks for each once.
 _made: Final[dict[int, set[date]]] = {}
@@ -114,15 +118,16 @@ def list_months() -> list[date]:
     return sorted(date(int(name[-7:-3]), int(name[-2:]), 1) for name in names)
 
 
-def ensure(*, event_hours: Iterable[int], database_id: int) -> None:
+def ensure(*, event_hours: Iterable[int]) -> None:
     """
     Make sure that each hour's month has its partition, before events are written to it.
 
     A month that cannot get one (its rows lie in the default partition) is left: its events go there too and are
     reported by ``maintain_partitions``, because taking them in matters more than where they lie.
-    Requires an open transaction; what it makes is gone with it.
+    Locks: those of a new month. Called before the transaction that writes, they last for a moment; in an open
+    transaction they last as long as that, and what is made is gone with it.
     """
-    known = _made.setdefault(database_id, set())
+    known = _made.setdefault(_database_id(), set())
     missing = sorted({hours.month_of(hour) for hour in event_hours} - known)
     if not missing:
         return
@@ -135,6 +140,16 @@ def count_default_rows(*, using: str = DEFAULT_DB_ALIAS) -> int:
     with connections[using].cursor() as cursor:
         cursor.execute("SELECT count(*) FROM metering_event_default")
         return int(cursor.fetchone()[0])
+
+
+def _database_id() -> int:
+    connection.ensure_connection()
+    found = _database_ids.get(connection.connection)
+    if found is None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT oid::bigint FROM pg_database WHERE datname = current_database()")
+            found = _database_ids[connection.connection] = int(cursor.fetchone()[0])
+    return found
 
 
 def _list_default_months() -> list[date]:

@@ -13,7 +13,7 @@ from django.conf import LazySettings
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from billing_site.kernel import database
-from metering import aggregation, archives, errors, models, partitions
+from metering import aggregation, archives, errors, models, partitions, restoration
 from metering.lake import export, layout
 from tests.factories import metering as factories
 from tests.metering.months import LATER, MARCH, THEN, event, fill, stored, summaries
@@ -198,7 +198,7 @@ class TestSealedMonth:
 
     def test_is_opened_again_without_the_archive(self, settings: LazySettings) -> None:
         settings.ARCHIVE_URL = ""
-        report = archives.restore_events(months=[MARCH])
+        report = restoration.restore_events(months=[MARCH])
         assert (report.restored, report.events) == (["2025-03"], 0)
         assert archives.dropped_months() == frozenset()
         assert factories.ingest(event(event_timestamp=THEN), now=THEN).accepted == 1
@@ -235,7 +235,7 @@ class TestDroppedMonth:
 
     def test_comes_back_event_by_event(self) -> None:
         counted = summaries()
-        report = archives.restore_events(months=[MARCH])
+        report = restoration.restore_events(months=[MARCH])
         assert (report.restored, report.events) == (["2025-03"], 40)
         assert stored() == self.events
         assert summaries() == counted
@@ -243,7 +243,7 @@ class TestDroppedMonth:
 
     def test_comes_back_as_any_other_month(self) -> None:
         call("metering_make_partition", date(2025, 4, 1))
-        archives.restore_events(months=[MARCH])
+        restoration.restore_events(months=[MARCH])
         assert guards("metering_event_2025_03") == GUARDS
         assert upkeep("metering_event_2025_03") == upkeep("metering_event_2025_04")
         assert checks("metering_event_2025_03") == checks("metering_event_2025_04")
@@ -252,12 +252,12 @@ class TestDroppedMonth:
             assert cursor.fetchone() == (False,)
 
     def test_takes_events_again_once_it_is_back(self) -> None:
-        archives.restore_events(months=[MARCH])
+        restoration.restore_events(months=[MARCH])
         assert factories.ingest(event(event_timestamp=THEN), now=THEN).accepted == 1
-        assert archives.restore_events(months=[MARCH]).restored == []
+        assert restoration.restore_events(months=[MARCH]).restored == []
 
     def test_stays_for_a_while_once_it_is_back_and_is_then_archived_anew(self) -> None:
-        archives.restore_events(months=[MARCH])
+        restoration.restore_events(months=[MARCH])
         restored_at = models.ArchivedMonth.objects.get().restored_at
         assert restored_at is not None
         assert MARCH not in archives.list_due(now=restored_at + timedelta(days=29))
@@ -266,26 +266,26 @@ class TestDroppedMonth:
         aggregation.aggregate_usage(now=THEN)
         report = archives.archive_events(now=restored_at + timedelta(days=31))
         assert (report.dropped, report.events) == (["2025-03"], 41)
-        assert archives.restore_events(months=[MARCH]).events == 41
+        assert restoration.restore_events(months=[MARCH]).events == 41
 
     def test_stays_gone_where_a_file_was_changed(self, folder: Path) -> None:
         path = next(path for path in files(folder) if path.suffix == ".parquet")
         path.write_bytes(path.read_bytes()[:-1] + b"x")
         with pytest.raises(errors.ArchiveDamaged):
-            archives.restore_events(months=[MARCH])
+            restoration.restore_events(months=[MARCH])
         assert stored() == []
         assert archives.dropped_months() == {MARCH}
 
     def test_stays_gone_where_a_file_is_missing(self, folder: Path) -> None:
         next(path for path in files(folder) if path.suffix == ".parquet").unlink()
         with pytest.raises(errors.ArchiveUnreachable):
-            archives.restore_events(months=[MARCH])
+            restoration.restore_events(months=[MARCH])
         assert stored() == []
 
     def test_does_not_come_back_in_part(self) -> None:
         models.ArchivedFile.objects.filter(day=THEN.date()).update(month=date(2024, 1, 1))  # as if it was never there
         with pytest.raises(IntegrityError) as raised, transaction.atomic():
-            archives.restore_events(months=[MARCH])
+            restoration.restore_events(months=[MARCH])
         assert database.raised_constraint(raised.value) == "metering_month_is_restored_whole"
         assert stored() == []
 
@@ -293,7 +293,7 @@ class TestDroppedMonth:
 class TestRestoreEvents:
     def test_knows_only_months_that_were_archived(self) -> None:
         with pytest.raises(errors.MonthNotArchived):
-            archives.restore_events(months=[MARCH])
+            restoration.restore_events(months=[MARCH])
 
 
 class TestDatabase:
@@ -317,7 +317,7 @@ class TestDatabase:
     def test_does_not_verify_an_archive_that_differs(self, change: str) -> None:
         fill()
         archives.archive_events(now=LATER, drops=())
-        archives.restore_events(months=[MARCH])
+        restoration.restore_events(months=[MARCH])
         call("metering_seal_month", MARCH)
         archives._write_days(MARCH, LATER, lambda _: None)
         with connection.cursor() as cursor:

@@ -226,6 +226,20 @@ END
 $$;
 REVOKE ALL ON FUNCTION metering_verify_month(date, text, text) FROM PUBLIC;
 
+-- Whether a window of these hours waits to be summarised.
+CREATE FUNCTION metering_month_is_pending(first_hour integer, end_hour integer) RETURNS boolean
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (
+        SELECT FROM public.metering_touched_window AS batch CROSS JOIN unnest(batch.hours) AS event_hour
+        WHERE event_hour >= first_hour AND event_hour < end_hour
+    ) OR EXISTS (
+        SELECT FROM public.metering_quarantined_window WHERE event_hour >= first_hour AND event_hour < end_hour
+    )
+$$;
+REVOKE ALL ON FUNCTION metering_month_is_pending(integer, integer) FROM PUBLIC;
+
 -- Drops the events of a month whose archive was verified, and leaves an empty, sealed partition in their place, so that
 -- an event of that month is refused and does not fall into the default partition. Answers dropped, or pending while one
 -- of its windows waits to be summarised. Readers and writers of all months wait for the moment of the exchange.
@@ -252,13 +266,12 @@ BEGIN
     IF stored.dropped_at IS NOT NULL THEN
         RETURN 'dropped';
     END IF;
-    IF EXISTS (
-        SELECT FROM public.metering_touched_window AS batch CROSS JOIN unnest(batch.hours) AS event_hour
-        WHERE event_hour >= bounds.first_hour AND event_hour < bounds.end_hour
-    ) OR EXISTS (
-        SELECT FROM public.metering_quarantined_window
-        WHERE event_hour >= bounds.first_hour AND event_hour < bounds.end_hour
-    ) THEN
+    IF public.metering_month_is_pending(bounds.first_hour, bounds.end_hour) THEN
+        RETURN 'pending';
+    END IF;
+    -- Asked again under the lock: whoever recomputes or touches windows holds the event store meanwhile.
+    LOCK TABLE ONLY public.metering_event IN ACCESS EXCLUSIVE MODE;
+    IF public.metering_month_is_pending(bounds.first_hour, bounds.end_hour) THEN
         RETURN 'pending';
     END IF;
     EXECUTE format('ALTER TABLE public.metering_event DETACH PARTITION public.%I', bounds.name);

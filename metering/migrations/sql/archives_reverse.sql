@@ -9,6 +9,7 @@ DROP FUNCTION metering_refuse_early_forgetting();
 DROP FUNCTION metering_finish_restore(date);
 DROP FUNCTION metering_begin_restore(date);
 DROP FUNCTION metering_drop_month(date);
+DROP FUNCTION metering_month_is_pending(integer, integer);
 DROP FUNCTION metering_verify_month(date, text, text);
 DROP FUNCTION metering_unseal_month(date);
 DROP FUNCTION metering_seal_month(date);
