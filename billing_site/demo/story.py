@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from billing_site.demo import client, keeping, screen, usage
+from billing_site.demo import client, keeping, screen, traffic, usage
 from billing_site.supervisor import state
 
 PLAN = {
@@ -64,7 +64,9 @@ def tell(*, show: screen.Screen) -> client.Json:
     with show.step("a plan and three tenants"):
         _make_customers(api)
     sent = _send_usage(api, now=now, show=show)
-    with show.step("hourly summaries of the usage"):
+    with show.step("gateway requests of three days, a meter, a quota, events refused and corrected"):
+        sent |= traffic.send(api, now=now)
+    with show.step("hourly, daily and monthly summaries of the usage"):
         client.command("aggregate_usage")
     with show.step("a subscription for each tenant, from two months ago"):
         _subscribe(api, now=now)
@@ -72,6 +74,10 @@ def tell(*, show: screen.Screen) -> client.Json:
         _bill(api)
     with show.step("one draft finalized by hand, before its grace period is over"):
         _finalize_one(api)
+    with show.step("usage that came too late for it, a quota reached, days that stand out"):
+        api.post("/v1/events", {"events": [traffic.late_event(tenant_id=MANUAL_TENANT, now=now)], "backfill": True})
+        for command in ("aggregate_usage", "fire_thresholds", "detect_anomalies"):
+            client.command(command)
     keeping.write_facts(var, api_key=key)
     return {**sent, **_outcome(api), "base_url": base_url, "api_key": key}
 
