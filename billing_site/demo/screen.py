@@ -41,9 +41,8 @@ class Screen:
         show()
         show(_table(outcome["invoices"]))  # type: ignore[arg-type]  # rows, by the story
         show(f"events      {outcome['events_accepted']:,} stored, {outcome['events_duplicates']:,} were there before")
-        show(
-            f"requests    {outcome['requests_sent']:,} gateway records, {outcome['events_refused']} events refused and kept"
-        )
+        show(f"requests    {outcome['requests_sent']:,} gateway records")
+        show(f"refused     {outcome['events_refused']} events, kept as dead letters")
         show(f"payments    {outcome['payments']}, collected through Stripe's protocol")
         show(f"ledger      {_balance(outcome['ledger_totals'])}")  # type: ignore[arg-type]  # rows, by the story
         show(_next(str(outcome["base_url"]), str(outcome["api_key"]), logins, facts), markup=False)
