@@ -85,4 +85,20 @@ def add_probes(result: dict[str, Any], generator: Any, request: Any, public: Any
                 "responses": {"200": {"description": "ok", "content": {"application/json": state}}, **unready},
             },
         }
+    result["paths"]["/metrics"] = {"get": _scrape()}
     return result
+
+
+def _scrape() -> dict[str, Any]:
+    refused = {problems.CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        "operationId": "metrics",
+        "summary": "Figures for Prometheus, by METRICS_TOKEN or a key with the scope admin",
+        "tags": ["operations"],
+        "security": [{"apiKey": []}],
+        "responses": {
+            "200": {"description": "ok", "content": {"text/plain": {"schema": {"type": "string"}}}},
+            "401": {"description": "no token, or none that we know", "content": refused},
+            "403": {"description": "the key lacks the scope", "content": refused},
+        },
+    }

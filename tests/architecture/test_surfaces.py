@@ -87,7 +87,7 @@ class TestOpenApi:
             for method in ("get", "post", "patch", "put", "delete")
             if has_method(address, callback, method)
         }
-        assert described == served | {("/healthz", "get"), ("/readyz", "get")}
+        assert described == served | {("/healthz", "get"), ("/readyz", "get"), ("/metrics", "get")}
 
     def test_tells_each_problem_as_rfc_9457(self, document: dict[str, Any]) -> None:
         for path, item in document["paths"].items():
