@@ -27,3 +27,10 @@ class InvoicingConfig(AppConfig):
         "invoicing_usage_change": "SELECT, INSERT, DELETE",
         "invoicing_usage_cursor": "SELECT, INSERT, UPDATE",
     }
+
+    def ready(self) -> None:
+        """What invoices billed is laid beside what was metered."""
+        from billing_site.kernel import usage_stages  # noqa: PLC0415
+        from invoicing import usage_stages as own  # noqa: PLC0415  (models must be loaded first)
+
+        usage_stages.register(own.list_billed_meters)

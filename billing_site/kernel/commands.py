@@ -43,7 +43,7 @@ class OperatorCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run, report, exit."""
         as_of = options.pop("as_of") or clock.now()
-        as_json = options.pop("json")
+        self.as_json = bool(options.pop("json"))
         django_options = ("verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks")
         own = {name: value for name, value in options.items() if name not in django_options}
         try:
@@ -53,9 +53,13 @@ class OperatorCommand(BaseCommand):
         finally:
             self._end_progress()
         figures = {"as_of": as_of, **dataclasses.asdict(report)}
-        self.stdout.write(json.dumps(figures, default=_plain) if as_json else _readable(figures))
+        self.write_report(figures)
         if figures.get("needs_person"):
             raise SystemExit(1)
+
+    def write_report(self, figures: dict[str, Any]) -> None:
+        """Say what was done: one JSON line, or one for people."""
+        self.stdout.write(json.dumps(figures, default=_plain) if self.as_json else _readable(figures))
 
     def progress(self, done: int, total: int | None, what: str) -> None:
         """Show how far the work is, on a terminal only."""
@@ -64,6 +68,7 @@ class OperatorCommand(BaseCommand):
             self.stderr.write(f"\r{share} {what}\x1b[K", ending="")
             self._shown = True
 
+    as_json = False
     _shown = False
 
     def _end_progress(self) -> None:
