@@ -31,6 +31,7 @@ MIN_SHARE: Final = Decimal("0.1")  # of the mean: less is no matter, however eve
 MIN_QUANTITY: Final = 10  # away from the mean, for the same reason
 _DAYS_AGAIN: Final = 2  # the last days that a run judges, so that what came late is judged too
 _HOURS_AGAIN: Final = 3
+_PATIENCE: Final = timedelta(minutes=10)
 _SLICE_SERIES: Final = 500
 _EXACT: Final = Context(prec=120)  # a total may have 38 digits, and squares of sums of it are divided
 
@@ -40,7 +41,7 @@ class AnomaliesReport:
     """
     What one run did: series judged, findings written.
 
-    ``waiting`` series have events in these days that are not summarised yet: they are judged by a later run.
+    ``waiting`` series have events in these days that should be summarised and are not: a later run judges them.
     """
 
     series: int
@@ -172,11 +173,20 @@ def _list_series(after: int) -> dict[int, date | None]:
 
 
 def _list_pending(series_ids: list[int], day_hours: Sequence[datetime]) -> set[int]:
-    """The series whose windows are not all summarised: half a day counted would look like a drop."""
+    """
+    The series whose windows wait to be summarised: half a day counted would look like a drop.
+
+    What came in the last minutes is no reason to wait: of some series, a little of yesterday is always on its way.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             _PENDING,
-            {"series_ids": series_ids, "first": hours.hour_of(day_hours[0]), "last": hours.hour_of(day_hours[-1])},
+            {
+                "series_ids": series_ids,
+                "first": hours.hour_of(day_hours[0]),
+                "last": hours.hour_of(day_hours[-1]),
+                "patience": _PATIENCE,
+            },
         )
         return {series_id for (series_id,) in cursor.fetchall()}
 
@@ -281,6 +291,7 @@ _PENDING: Final = """
     SELECT touched.series_id
     FROM metering_touched_window AS batch CROSS JOIN unnest(batch.series_ids, batch.hours) AS touched(series_id, hour)
     WHERE touched.series_id = ANY(%(series_ids)s) AND touched.hour BETWEEN %(first)s AND %(last)s
+        AND batch.started_at < statement_timestamp() - %(patience)s
     UNION
     SELECT series_id FROM metering_quarantined_window
     WHERE series_id = ANY(%(series_ids)s) AND event_hour BETWEEN %(first)s AND %(last)s

@@ -246,7 +246,9 @@ REACHED: Final = """
             WHEN 'max' THEN max(summary.maximum)
             WHEN 'average' THEN sum(summary.total) / nullif(sum(summary.event_count), 0)
             WHEN 'unique_count' THEN max(summary.unique_count)
-            WHEN 'latest' THEN (array_agg(summary.latest ORDER BY summary.period_start DESC))[1]
+            WHEN 'latest' THEN (
+                array_agg(summary.latest ORDER BY summary.period_start DESC) FILTER (WHERE summary.latest IS NOT NULL)
+            )[1]
         END AS quantity
         FROM metering_usage_summary AS summary
         WHERE summary.tenant_id = threshold.tenant_id AND summary.meter = threshold.meter AND summary.group_key = ''

@@ -56,6 +56,16 @@ def found() -> models.UsageAnomaly:
     return models.UsageAnomaly.objects.get()
 
 
+def left_behind(series: models.Series, hour: int, *, ago: timedelta = timedelta(hours=1)) -> models.TouchedWindow:
+    """A batch that is not summarised, of some time ago by the database's clock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp() - %s", [ago])
+        (started_at,) = cursor.fetchone()
+    return models.TouchedWindow.objects.create(
+        batch_id=1, shard=0, started_at=started_at, series_ids=[series.pk], hours=[hour]
+    )
+
+
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for child in plan.get("Plans", []):
@@ -165,9 +175,7 @@ class TestDetectAnomalies:
     def test_leaves_what_is_not_summarised_for_later(self) -> None:
         series = seed([*EVEN, 0])
         other = seed([*EVEN, 0], event_type="quarantined")
-        touched = models.TouchedWindow.objects.create(
-            batch_id=1, shard=0, started_at=NOW, series_ids=[series.pk], hours=[hours.hour_of(DAY) + 5]
-        )
+        touched = left_behind(series, hours.hour_of(DAY) + 5)
         models.QuarantinedWindow.objects.create(
             shard=0,
             series_id=other.pk,
@@ -181,6 +189,10 @@ class TestDetectAnomalies:
         assert detect() == anomalies.AnomaliesReport(series=0, found=0, waiting=2)
         touched.delete()
         assert detect() == anomalies.AnomaliesReport(series=1, found=1, waiting=1)
+
+    def test_waits_for_no_event_that_came_just_now(self) -> None:
+        left_behind(seed([*EVEN, 500]), hours.hour_of(DAY) + 5, ago=timedelta(minutes=2))
+        assert detect() == anomalies.AnomaliesReport(series=1, found=1, waiting=0)
 
     def test_goes_on_slice_by_slice(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(anomalies, "_SLICE_SERIES", 2)
@@ -288,9 +300,7 @@ class TestDetectSpikes:
 
     def test_leaves_what_is_not_summarised_for_later(self) -> None:
         series = self.seed([*EVEN, 500])
-        models.TouchedWindow.objects.create(
-            batch_id=1, shard=0, started_at=NOW, series_ids=[series.pk], hours=[hours.hour_of(self.HOUR)]
-        )
+        left_behind(series, hours.hour_of(self.HOUR))
         assert self.spikes() == anomalies.AnomaliesReport(series=0, found=0, waiting=1)
 
 

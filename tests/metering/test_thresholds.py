@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from billing_site.kernel import models as kernel
-from metering import aggregation, errors, models, tasks, thresholds
+from metering import aggregation, errors, meters, models, tasks, thresholds
 from tests.factories import kernel as clients
 from tests.factories import metering as factories
 from tests.support.threads import results, run_together
@@ -219,6 +219,40 @@ class TestFireThresholds:
         aggregation.aggregate_usage(now=NOW)
         assert fire() == 1
         assert list(thresholds.refused_pairs(now=NOW)) == [("acme-corp", "api_call")]
+
+    @pytest.mark.parametrize("period", ["hour", "day", "month"])
+    def test_counts_a_meter_of_its_own_from_the_events(self, period: str) -> None:
+        meters.create_meter(
+            code="Regions",
+            event_type="api_call",
+            aggregation_kind=models.Aggregation.UNIQUE_COUNT,
+            property_name="region",
+            filters={},
+            group_by=[],
+            now=NOW,
+        )
+        thresholds.create_threshold(
+            tenant_id="acme-corp",
+            meter="Regions",
+            quantity=3,
+            period=models.Granularity(period),
+            action=models.ThresholdAction.REFUSE,
+            now=NOW,
+        )
+        factories.ingest_many(5, properties={"region": "eu"})
+        factories.ingest_many(5, properties={"region": "us"})
+        aggregation.aggregate_usage(now=NOW)
+        assert fire() == 0
+        factories.ingest_many(1, properties={"region": "ap"})
+        aggregation.aggregate_usage(now=NOW)
+        assert fire() == 1
+        assert models.ThresholdFiring.objects.get().reached_quantity == 3
+        refused = thresholds.refused_pairs(now=NOW)
+        report = factories.ingest(factories.EventInFactory.build(), refused_pairs=refused)
+        assert [(verdict.code, verdict.detail) for verdict in report.errors] == [
+            ("quota_exceeded", refused[("acme-corp", "api_call")])
+        ]
+        assert models.DeadLetter.objects.get().code == "quota_exceeded"
 
     def test_looks_into_the_index_of_summaries_and_not_through_them(self, owner_cursor: psycopg.Cursor) -> None:
         owner_cursor.execute(
