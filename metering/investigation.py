@@ -144,7 +144,7 @@ def _note_edges(scope: stages.Scope, notebook: findings.Notebook, period_from: d
                     "edges_differ",
                     scope.type_of_meter[one.meter],
                     f"{one.meter}: {one.reference} bills a period that {word} {clock.format_instant(billed)}, and the "
-                    f"one asked for {word} {clock.format_instant(asked)}: {between.event_count:,} events (quantity "
+                    f"one asked for {word} {clock.format_instant(asked)}: {_events(between.event_count)} (quantity "
                     f"{between.total_quantity:,}) lie between, on one side only. Its days are those of its time zone.",
                 )
 
@@ -160,11 +160,11 @@ def _note_billing(scope: stages.Scope, notebook: findings.Notebook, first: int, 
             )
             continue
         if one.late_quantity or one.late_event_count:
-            events = "some" if one.late_event_count is None else f"{one.late_event_count:,}"
+            events = "some events" if one.late_event_count is None else _events(one.late_event_count)
             notebook.note(
                 "late_after_finalization",
                 scope.type_of_meter[one.meter],
-                f"{one.meter}: {events} events (quantity {_figure(one.late_quantity)}) of {one.reference} came "
+                f"{one.meter}: {events} (quantity {_figure(one.late_quantity)}) of {one.reference} came "
                 f"or changed after it was finalized at {clock.format_instant(one.billed_at)}. What it billed stands at "
                 f"{_figure(one.quantity)}.",
             )
@@ -196,7 +196,7 @@ def _note_billing(scope: stages.Scope, notebook: findings.Notebook, first: int, 
             notebook.note(
                 "not_priced",
                 event_type,
-                f"{event_type}: {total.event_count:,} events are summarised, and no price on this period's invoices "
+                f"{event_type}: {_events(total.event_count)} summarised, and no price on this period's invoices "
                 "names a meter of theirs.",
             )
 
@@ -226,3 +226,7 @@ _MEANINGS: Final = {
 def _figure(quantity: Decimal | int) -> str:
     """A quantity without the zeros that only its column needs."""
     return f"{Decimal(quantity).normalize():,f}"
+
+
+def _events(count: int) -> str:
+    return f"{count:,} event{'s' if abs(count) != 1 else ''}"
