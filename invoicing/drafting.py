@@ -104,6 +104,9 @@ def draft_next_boundary(*, subscription_id: str, now: datetime) -> Step | None:
         _store_draft(subscription, boundary_at, composed, now)
     subscription.next_boundary_at = subscription.schedule.next_after(boundary_at)
     subscription.save(update_fields=["next_boundary_at"])
+    metered_usage.split_hours(
+        tenant_id=subscription.tenant_id, boundaries=[boundary_at, subscription.next_boundary_at], now=now
+    )
     return "drafted" if composed else "passed"
 
 

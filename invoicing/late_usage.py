@@ -21,6 +21,7 @@ from django.db import connection
 
 from billing_site.kernel import database
 from invoicing import metered_usage, models
+from metering import errors as metering_errors
 from metering import ingestion, usage
 
 _SLICE_WINDOWS: Final = 5_000
@@ -95,7 +96,10 @@ def count_late_usage(*, invoice: models.Invoice, now: datetime) -> bool:
 
     What was billed does not change. Idempotency: by recomputing. Requires the caller's lock on the invoice.
     """
-    totals = metered_usage.of_invoice(invoice)
+    try:
+        totals = metered_usage.of_invoice(invoice)
+    except metering_errors.UsageArchived:
+        return False  # events of the period are archived, and so take no event: nothing can have come late
     known = {late.meter: late for late in invoice.late_usage.all()}
     changed = False
     for billed in invoice.billed_usage.order_by("meter"):

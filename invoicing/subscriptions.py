@@ -13,7 +13,7 @@ from django.db.models import Q
 
 from billing_site.kernel import outbox
 from billing_site.kernel.errors import FieldError, Invalid
-from invoicing import catalog, errors, models, periods
+from invoicing import catalog, errors, metered_usage, models, periods
 from invoicing.models.subscriptions import LIVE_STATUSES, SubscriptionStatus
 
 # Events are kept back to 2000; nothing is sold for the next century.
@@ -61,6 +61,7 @@ def create_subscription(
         metadata=dict(metadata),
         created_at=now,
     )
+    metered_usage.split_hours(tenant_id=tenant.id, boundaries=[start, subscription.schedule.next_after(start)], now=now)
     outbox.leave(
         topic="subscription.created",
         tenant_id=tenant.id,

@@ -26,6 +26,7 @@ class Migration(migrations.Migration):
                 (
                     "invoice",
                     models.OneToOneField(
+                        db_constraint=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         primary_key=True,
                         related_name="usage_change",

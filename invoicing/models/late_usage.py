@@ -75,9 +75,16 @@ class LateUsage(models.Model):
 
 
 class UsageChange(models.Model):
-    """A due row: usage of the invoice's period changed. A draft is refreshed, a finalized invoice counts it as late."""
+    """
+    A due row: usage of the invoice's period changed. A draft is refreshed, a finalized invoice counts it as late.
 
-    invoice = models.OneToOneField(Invoice, on_delete=models.CASCADE, primary_key=True, related_name="usage_change")
+    Without a foreign key in the database, which would lock the invoice: who notices changes of many invoices would wait
+    for those that are being finalized, these for each other's balances, and some for the notices.
+    """
+
+    invoice = models.OneToOneField(
+        Invoice, on_delete=models.CASCADE, primary_key=True, related_name="usage_change", db_constraint=False
+    )
     noticed_at = models.DateTimeField()
 
     class Meta:

@@ -153,7 +153,7 @@ class TestFinalizeInvoices:
             factories.subscribe(factories.TenantFactory.create(), factories.make_plan(factories.PER_CALL))
         drafting.generate_invoices(now=DECEMBER)
 
-        with django_assert_max_num_queries(1 + 5 * 13):  # type: ignore[operator]
+        with django_assert_max_num_queries(1 + 5 * 14):  # type: ignore[operator]
             assert finalization.finalize_invoices(now=GRACE_OVER).finalized == 5
 
 
