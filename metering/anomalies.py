@@ -31,7 +31,7 @@ MIN_SHARE: Final = Decimal("0.1")  # of the mean: less is no matter, however eve
 MIN_QUANTITY: Final = 10  # away from the mean, for the same reason
 _DAYS_AGAIN: Final = 2  # the last days that a run judges, so that what came late is judged too
 _HOURS_AGAIN: Final = 3
-_PATIENCE: Final = timedelta(minutes=10)
+_PATIENCE_MINUTES: Final = 10
 _SLICE_SERIES: Final = 500
 _EXACT: Final = Context(prec=120)  # a total may have 38 digits, and squares of sums of it are divided
 
@@ -185,7 +185,7 @@ def _list_pending(series_ids: list[int], day_hours: Sequence[datetime]) -> set[i
                 "series_ids": series_ids,
                 "first": hours.hour_of(day_hours[0]),
                 "last": hours.hour_of(day_hours[-1]),
-                "patience": _PATIENCE,
+                "patience_minutes": _PATIENCE_MINUTES,
             },
         )
         return {series_id for (series_id,) in cursor.fetchall()}
@@ -291,7 +291,7 @@ _PENDING: Final = """
     SELECT touched.series_id
     FROM metering_touched_window AS batch CROSS JOIN unnest(batch.series_ids, batch.hours) AS touched(series_id, hour)
     WHERE touched.series_id = ANY(%(series_ids)s) AND touched.hour BETWEEN %(first)s AND %(last)s
-        AND batch.started_at < statement_timestamp() - %(patience)s
+        AND batch.started_at < statement_timestamp() - %(patience_minutes)s * interval '1 minute'
     UNION
     SELECT series_id FROM metering_quarantined_window
     WHERE series_id = ANY(%(series_ids)s) AND event_hour BETWEEN %(first)s AND %(last)s

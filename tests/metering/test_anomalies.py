@@ -59,7 +59,7 @@ def found() -> models.UsageAnomaly:
 def left_behind(series: models.Series, hour: int, *, ago: timedelta = timedelta(hours=1)) -> models.TouchedWindow:
     """A batch that is not summarised, of some time ago by the database's clock."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp() - %s", [ago])
+        cursor.execute("SELECT statement_timestamp() - %s * interval '1 second'", [int(ago.total_seconds())])
         (started_at,) = cursor.fetchone()
     return models.TouchedWindow.objects.create(
         batch_id=1, shard=0, started_at=started_at, series_ids=[series.pk], hours=[hour]
