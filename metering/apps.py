@@ -48,8 +48,21 @@ class MeteringConfig(AppConfig):
     ]
 
     def ready(self) -> None:
-        """Months are made as soon as there is a schema, so that no event waits for one."""
+        """Months are made as soon as there is a schema, so that no event waits for one. What is watched is shown."""
         post_migrate.connect(_make_partitions, sender=self, dispatch_uid="make the months of events")
+        _register_gauges()
+
+
+def _register_gauges() -> None:
+    from billing_site.kernel import metrics  # noqa: PLC0415  (models must be loaded first)
+    from metering import dead_letters  # noqa: PLC0415
+
+    metrics.register_gauge(
+        "billing_open_dead_letters",
+        "Events that were not taken and wait for somebody, by reason; counted up to 100,000.",
+        dead_letters.count_open,
+        label="code",
+    )
 
 
 def _make_partitions(using: str, **_: Any) -> None:

@@ -66,6 +66,7 @@ def ingest(
     only_tenant_id: str | None = None,
     payload_of: Callable[[int], bytes] | None = None,
     refused_pairs: Mapping[tuple[str, str], str] = MappingProxyType({}),
+    arrivals: Mapping[int, datetime] = MappingProxyType({}),
 ) -> IngestReport:
     """
     Store a batch of events, each at most once.
@@ -73,6 +74,7 @@ def ingest(
     ``allow_backfill`` lifts the age limit (90 days) back to 2000. ``only_tenant_id`` refuses other tenants' events.
     ``payload_of`` answers an event's text as sent, for its dead letter. ``refused_pairs`` are the tenants and event
     types whose quota is used up: what is new of them is refused, what is stored already is a duplicate as ever.
+    ``arrivals`` tells, by position, when events arrived that are taken in later: it is their time where they have none.
 
     Idempotency: a key of a tenant counts once. The same type, quantity, properties, correction and time as sent again
     is a duplicate; anything else under the key is refused as ``idempotency_conflict``, and the stored event stands.
@@ -88,6 +90,7 @@ def ingest(
             only_tenant_id=only_tenant_id,
             refused_pairs=refused_pairs,
             archived_months=archived_months,
+            arrivals=arrivals,
         )
         # Before the batch's own transaction, so that the locks of a new month are not held as long as that.
         partitions.ensure(event_hours={event.hour for event in judged.ready.values()})

@@ -10,10 +10,11 @@ from typing import Final
 
 import msgspec
 
-from metering import hours
+from metering import hours, request_rollup
 
 _LONGEST_TYPE: Final = 100
 _LONGEST_SOURCE: Final = 100
+_GATEWAY: Final = "gateway"
 _OLDEST: Final = timedelta(days=400)
 _NEWEST: Final = timedelta(days=2)
 
@@ -45,9 +46,13 @@ def read_facts(payload: bytes, *, now: datetime) -> Facts:
         members = {}
     moment = _moment_in(members, "event_timestamp") or _moment_in(members, "time")
     is_plausible = moment is not None and now - _OLDEST <= moment <= now + _NEWEST
+    is_record = "organization_id" in members and "tenant_id" not in members
+    event_type = (
+        request_rollup.EVENT_TYPE if is_record else _text_in(members, "event_type") or _text_in(members, "type")
+    )
     return Facts(
-        source=_text_in(members, "source")[:_LONGEST_SOURCE],
-        event_type=(_text_in(members, "event_type") or _text_in(members, "type"))[:_LONGEST_TYPE],
+        source=_GATEWAY if is_record else _text_in(members, "source")[:_LONGEST_SOURCE],
+        event_type=event_type[:_LONGEST_TYPE],
         event_hour=hours.hour_of(moment if moment is not None and is_plausible else now),
     )
 

@@ -14,12 +14,11 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-import msgspec
 from django.db import DatabaseError, connection, transaction
 from django.db.models import QuerySet
 
 from billing_site.kernel import database
-from metering import dead_letters, errors, gateway, ingestion, models, schemas, thresholds
+from metering import cloud_events, dead_letters, errors, gateway, ingestion, models, schemas, thresholds
 
 _log = logging.getLogger(__name__)
 
@@ -177,34 +176,30 @@ def _take(attempts: Sequence[_Attempt], *, actor: str, now: datetime, allow_back
     """Take in what can be, and write down what became of each letter; its verdict, empty where it was taken in."""
     if not attempts:
         return {}
-    refused_pairs = thresholds.refused_pairs(now=now)
     faults: dict[int, _Fault] = {}
     events: dict[int, schemas.EventIn] = {}
     for place, attempt in enumerate(attempts):
         event = read_event(attempt.text)
         if isinstance(event, schemas.Refusal):
             faults[place] = _Fault(event.code, event.detail)
-        elif fault := _fault_of(event, attempt, refused_pairs):
-            faults[place] = fault
-        elif event.event_timestamp is None:
-            events[place] = msgspec.structs.replace(event, event_timestamp=attempt.letter.first_seen_at)
+        elif attempt.only_tenant_id is not None and event.tenant_id != attempt.only_tenant_id:
+            detail = f"tenant_id: the event was sent for {attempt.only_tenant_id!r}"
+            faults[place] = _Fault(schemas.Code.TENANT_FORBIDDEN, detail)
         else:
             events[place] = event
-    known = _ingest(events, faults, now=now, allow_backfill=allow_backfill)
+    arrivals = {place: attempts[place].letter.first_seen_at for place in events}
+    known = _ingest(events, arrivals, faults, now=now, allow_backfill=allow_backfill)
     _write_down(attempts, faults, actor=actor, now=now, note="stored before" if known else "")
     return {attempt.letter.pk: faults[place].code if place in faults else "" for place, attempt in enumerate(attempts)}
 
 
-def _fault_of(event: schemas.EventIn, attempt: _Attempt, refused_pairs: Mapping[tuple[str, str], str]) -> _Fault | None:
-    if attempt.only_tenant_id is not None and event.tenant_id != attempt.only_tenant_id:
-        detail = f"tenant_id: the event was sent for {attempt.only_tenant_id!r}"
-        return _Fault(schemas.Code.TENANT_FORBIDDEN, detail)
-    refusal = refused_pairs.get((event.tenant_id, event.event_type))
-    return None if refusal is None else _Fault(schemas.Code.QUOTA_EXCEEDED, refusal)
-
-
 def _ingest(
-    events: dict[int, schemas.EventIn], faults: dict[int, _Fault], *, now: datetime, allow_backfill: bool
+    events: dict[int, schemas.EventIn],
+    arrivals: Mapping[int, datetime],
+    faults: dict[int, _Fault],
+    *,
+    now: datetime,
+    allow_backfill: bool,
 ) -> bool:
     """
     Store what passes, and note the faults of what does not; whether all that passed was stored before.
@@ -212,10 +207,17 @@ def _ingest(
     What is refused would be kept as a dead letter once more, so a round with refusals is undone, and the rest done
     again without them.
     """
+    refused_pairs = thresholds.refused_pairs(now=now) if events else {}
     while events:
         places = list(events)
         with transaction.atomic():
-            report = ingestion.ingest(events=list(events.values()), now=now, allow_backfill=allow_backfill)
+            report = ingestion.ingest(
+                events=list(events.values()),
+                now=now,
+                allow_backfill=allow_backfill,
+                refused_pairs=refused_pairs,
+                arrivals={position: arrivals[place] for position, place in enumerate(places)},
+            )
             if not report.errors:
                 return report.accepted == 0
             transaction.set_rollback(True)
@@ -268,4 +270,6 @@ def _action(
 
 def read_event(text: bytes) -> schemas.EventIn | schemas.Refusal:
     """Read a text as the event that it is, in whichever of our formats it was sent."""
-    return gateway.decode_record(text) if gateway.is_record(text) else schemas.decode_event(text)
+    if gateway.is_record(text):
+        return gateway.decode_record(text)
+    return cloud_events.decode_event(text) if cloud_events.is_cloud_event(text) else schemas.decode_event(text)

@@ -103,9 +103,12 @@ def judge(
     only_tenant_id: str | None,
     refused_pairs: Mapping[tuple[str, str], str] = MappingProxyType({}),
     archived_months: Collection[date] = (),
+    arrivals: Mapping[int, datetime] = MappingProxyType({}),
 ) -> Judged:
     """
     Hold a batch to the rules.
+
+    ``arrivals`` tells, by position, when events arrived that are judged later than they came; the others arrive now.
 
     ``refused_pairs`` are the tenants and event types whose quota is used up, with what to say of it; what voids an
     event passes all the same. ``archived_months`` take no events.
@@ -122,7 +125,7 @@ def judge(
         pair = (event.tenant_id, event.event_type)
         if pair not in pairs:
             pairs[pair] = _fault_of_pair(pair, only_tenant_id)
-        timestamp = event.event_timestamp or now
+        timestamp = event.event_timestamp or arrivals.get(index, now)
         if fault := pairs[pair] or _fault_of_text(event) or _fault_of_correction(event):
             judged.refused.append(Refused(index, *fault))
         elif not oldest <= timestamp <= newest:

@@ -105,6 +105,14 @@ class Migration(migrations.Migration):
             model_name="deadletter",
             index=models.Index(fields=["tenant_id", "event_hour"], name="metering_dead_letter_by_hour"),
         ),
+        migrations.AddIndex(
+            model_name="deadletter",
+            index=models.Index(
+                condition=models.Q(("state", "open")),
+                fields=["code", "-id"],
+                name="metering_dead_letter_by_reason",
+            ),
+        ),
         migrations.CreateModel(
             name="DeadLetterAction",
             fields=[

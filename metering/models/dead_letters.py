@@ -80,6 +80,9 @@ class DeadLetter(models.Model):
         indexes = [
             models.Index(fields=["tenant_id", "-id"], name="metering_dead_letter_by_tenant"),
             models.Index(fields=["-id"], name="metering_dead_letter_open", condition=models.Q(state="open")),
+            models.Index(
+                fields=["code", "-id"], name="metering_dead_letter_by_reason", condition=models.Q(state="open")
+            ),
             models.Index(fields=["tenant_id", "event_hour"], name="metering_dead_letter_by_hour"),
         ]
 

@@ -118,6 +118,20 @@ class TestReplay:
         event = models.Event.objects.get()
         assert (event.event_timestamp, event.created_at) == (NOW, NOW + timedelta(days=40))
 
+    def test_of_an_event_without_a_time_meets_the_senders_own_retry_as_a_duplicate(self) -> None:
+        letter_id = bury(sent(), now=NOW)
+        replay(letter_id)
+        report = factories.ingest(schemas.decode_event(sent()), now=LATER + timedelta(days=1))
+        assert (report.duplicates, report.rejected) == (1, 0)
+
+    def test_takes_a_gateway_record_for_what_it_is(self) -> None:
+        record = {"request_id": "r1", "organization_id": "acme-corp", "status_code": 200, "weight": 3}
+        letter_id = bury(json.dumps({**record, "time": "2026-11-20T11:00:00Z"}).encode())
+        kept = models.DeadLetter.objects.get()
+        assert (kept.event_type, kept.event_hour) == ("api.request", int(NOW.timestamp()) // 3600 - 1)
+        assert replay(letter_id).state == DeadLetterState.REPLAYED
+        assert models.Event.objects.get().quantity == 3
+
     def test_takes_what_was_resolved_for_resolved(self) -> None:
         letter_id = bury(sent())
         replay(letter_id)
