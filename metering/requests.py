@@ -1,25 +1,27 @@
 """
-The request roll-up: what a tenant's gateway requests add up to by hour, day and month, by endpoint and by API key.
+The request roll-up: what a tenant's gateway requests add up to by hour, day and month, with its endpoints and API keys.
 
 Recomputed for touched windows alone, in the slice that recomputes their usage: hours from the events, days from hours,
-months from days. Different endpoints and API keys are counted again from the rows below, never added. A window has rows
-for its ``MAX_NAMES`` busiest endpoints and API keys; the rest share a row without a name, so that a gateway that puts
-ids into its endpoints cannot make the roll-up as large as the events. Beyond that the counts of different ones are at
-least what they say; every other figure stays exact.
+months from days. Different endpoints and API keys are counted again from the windows below, never added. A window names
+its ``MAX_NAMES`` busiest endpoints; the rest share an empty name, so that a gateway that puts ids into its endpoints
+cannot make the roll-up as large as the events. Beyond that a day's and a month's counts of different ones are at least
+what they say; every other figure stays exact.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 from django.db import connection
 
-from metering import hours, partitions, request_rollup
+from metering import hours, models, partitions, request_rollup, spans, usage
 
 EVENT_TYPE: Final = request_rollup.EVENT_TYPE
 MAX_NAMES: Final = 1_000
+LIST_ENDPOINTS: Final = request_rollup.list_endpoints(usage.FRESH_AS_OF)
+LIST_HOURS: Final = request_rollup.list_hours(usage.FRESH_AS_OF)
 _THOUSANDTH: Final = Decimal("0.001")
 _MILLIONTH: Final = Decimal("0.000001")
 
@@ -197,7 +199,7 @@ def list_endpoints(
         "after_name": after[1] if after else None,
         "limit": limit + 1,
     }
-    as_of, found = _fetch(request_rollup.LIST_ENDPOINTS, values)
+    as_of, found = _fetch(LIST_ENDPOINTS, values)
     rows = [
         EndpointRow(
             tenant_id=tenant_id,
@@ -227,7 +229,7 @@ def list_error_rates(
     """
     start, end = _whole_hours(period_from, period_to)
     values = {"tenant_id": tenant_id, "from": start, "to": end, "after": after, "limit": limit + 1}
-    as_of, found = _fetch(request_rollup.LIST_HOURS, values)
+    as_of, found = _fetch(LIST_HOURS, values)
     rows = [
         ErrorRateRow(
             tenant_id=tenant_id,
@@ -244,8 +246,10 @@ def list_error_rates(
 
 def _fetch(statement: str, values: dict[str, Any]) -> tuple[datetime, list[tuple[Any, ...]]]:
     """How fresh the rows are, and the rows: one of nothing stands for none."""
+    # Days and months are written with their hours, and no meter but the type's own is read.
+    freshness: dict[str, Any] = {"is_rolled_up": False, "codes": []}
     with connection.cursor() as cursor:
-        cursor.execute(statement, values)
+        cursor.execute(statement, values | freshness)
         found = cursor.fetchall()
     return found[0][0], [row[1:] for row in found if row[2] is not None]
 
@@ -261,40 +265,10 @@ def _whole_hours(period_from: datetime, period_to: datetime) -> tuple[datetime, 
 
 
 def _spans(start: datetime, end: datetime) -> dict[str, list[Any]]:
-    """Whole hours as whole months, then days, then hours: a year is read from a dozen rows, not from 8,760."""
-    spans = [
-        (granularity, first, last)
-        for granularity, first, last in _cut(start.astimezone(UTC), end.astimezone(UTC))
-        if first < last
-    ]
+    """Whole hours as rows of whole months, then days, then hours."""
+    cut = spans.cut(start, end, coarsest=models.Granularity.MONTH)
     return {
-        "granularities": [granularity for granularity, _, _ in spans],
-        "starts": [first for _, first, _ in spans],
-        "ends": [last for _, _, last in spans],
+        "granularities": [span.granularity.value for span in cut],
+        "starts": [span.starts_at for span in cut],
+        "ends": [span.ends_at for span in cut],
     }
-
-
-def _cut(start: datetime, end: datetime) -> list[tuple[str, datetime, datetime]]:
-    first_day = _midnight(start) if start == _midnight(start) else _midnight(start) + timedelta(days=1)
-    end_day = _midnight(end)
-    if first_day >= end_day:
-        return [("hour", start, end)]
-    first_month = _month(first_day) if first_day == _month(first_day) else _month(first_day, 1)
-    end_month = _month(end_day)
-    if first_month >= end_month:
-        return [("hour", start, first_day), ("day", first_day, end_day), ("hour", end_day, end)]
-    return [
-        ("hour", start, first_day),
-        ("day", first_day, first_month),
-        ("month", first_month, end_month),
-        ("day", end_month, end_day),
-        ("hour", end_day, end),
-    ]
-
-
-def _midnight(moment: datetime) -> datetime:
-    return datetime.combine(moment.date(), time(), UTC)
-
-
-def _month(moment: datetime, later: int = 0) -> datetime:
-    return datetime.combine(hours.month_after(moment.date().replace(day=1), later), time(), UTC)

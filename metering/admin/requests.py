@@ -14,15 +14,15 @@ class RequestSummaryAdmin(base.LargeTableAdmin):
         "tenant_id",
         "granularity",
         "period_start",
-        "dimension",
-        "name",
         "requests",
         "units",
+        "endpoints",
+        "api_keys",
         "successes",
         "client_errors",
         "server_errors",
     )
-    list_filter = ("granularity", "dimension")
+    list_filter = ("granularity",)
     search_fields = ("tenant_id__exact",)
     search_help_text = "a tenant"
     ordering = ("-id",)

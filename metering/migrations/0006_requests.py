@@ -1,5 +1,6 @@
 """The roll-up of gateway requests."""
 
+import django.contrib.postgres.fields
 from django.db import migrations, models
 
 import billing_site.kernel.fields
@@ -7,7 +8,9 @@ from billing_site.kernel import database
 
 
 class Migration(migrations.Migration):
-    dependencies = [("metering", "0005_dead_letters")]
+    dependencies = [
+        ("metering", "0005_dead_letters"),
+    ]
 
     operations = [
         migrations.CreateModel(
@@ -19,14 +22,7 @@ class Migration(migrations.Migration):
                     "granularity",
                     models.CharField(choices=[("hour", "Hour"), ("day", "Day"), ("month", "Month")], max_length=5),
                 ),
-                (
-                    "dimension",
-                    models.CharField(
-                        choices=[("all", "All"), ("endpoint", "Endpoint"), ("api_key", "Api Key")], max_length=8
-                    ),
-                ),
                 ("period_start", models.DateTimeField()),
-                ("name", models.CharField(blank=True, default="", max_length=255)),
                 ("requests", models.BigIntegerField()),
                 ("billable_requests", models.BigIntegerField()),
                 ("units", models.DecimalField(decimal_places=0, max_digits=38)),
@@ -37,48 +33,73 @@ class Migration(migrations.Migration):
                 ("server_errors", models.BigIntegerField()),
                 ("endpoints", models.BigIntegerField()),
                 ("api_keys", models.BigIntegerField()),
+                ("endpoint_names", django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), size=None)),
+                (
+                    "endpoint_requests",
+                    django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), size=None),
+                ),
+                (
+                    "endpoint_response_time_ms",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.DecimalField(decimal_places=6, max_digits=38), size=None
+                    ),
+                ),
+                (
+                    "endpoint_timed_requests",
+                    django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), size=None),
+                ),
+                (
+                    "endpoint_client_errors",
+                    django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), size=None),
+                ),
+                (
+                    "endpoint_server_errors",
+                    django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), size=None),
+                ),
+                ("api_key_ids", django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), size=None)),
                 ("computed_at", models.DateTimeField()),
             ],
             options={
                 "verbose_name_plural": "request summaries",
                 "db_table": "metering_request_summary",
-                "ordering": ["-period_start", "tenant_id", "dimension", "name"],
+                "ordering": ["-period_start", "tenant_id"],
                 "constraints": [
                     models.UniqueConstraint(
-                        fields=("tenant_id", "granularity", "dimension", "period_start", "name"),
-                        name="metering_request_summary_is_one_per_window_and_name",
+                        fields=("tenant_id", "granularity", "period_start"),
+                        name="metering_request_summary_is_one_per_window",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(
-                            ("requests__gt", 0),
                             ("billable_requests__gte", 0),
                             ("billable_requests__lte", models.F("requests")),
-                            ("units__gte", 0),
-                            ("response_time_ms__gte", 0),
-                            ("timed_requests__gte", 0),
-                            ("timed_requests__lte", models.F("requests")),
-                            ("successes__gte", 0),
                             ("client_errors__gte", 0),
-                            ("server_errors__gte", 0),
+                            ("requests__gt", 0),
                             (
                                 "requests__gte",
                                 models.F("successes") + models.F("client_errors") + models.F("server_errors"),
                             ),
+                            ("response_time_ms__gte", 0),
+                            ("server_errors__gte", 0),
+                            ("successes__gte", 0),
+                            ("timed_requests__gte", 0),
+                            ("timed_requests__lte", models.F("requests")),
+                            ("units__gte", 0),
                         ),
                         name="metering_request_summary_adds_up",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(
-                            models.Q(("dimension", "all"), _negated=True), ("name", ""), _connector="OR"
+                            ("endpoint_client_errors__len", models.F("endpoint_names__len")),
+                            ("endpoint_requests__len", models.F("endpoint_names__len")),
+                            ("endpoint_response_time_ms__len", models.F("endpoint_names__len")),
+                            ("endpoint_server_errors__len", models.F("endpoint_names__len")),
+                            ("endpoint_timed_requests__len", models.F("endpoint_names__len")),
                         ),
-                        name="metering_request_summary_of_all_has_no_name",
+                        name="metering_request_summary_lists_belong_together",
                     ),
                     models.CheckConstraint(
-                        condition=models.Q(
-                            ("dimension__in", ["all", "endpoint", "api_key"]),
-                            ("granularity__in", ["hour", "day", "month"]),
-                        ),
-                        name="metering_request_summary_kind_is_known",
+                        condition=models.Q(("granularity__in", ["hour", "day", "month"])),
+                        name="metering_request_summary_granularity_is_known",
                     ),
                 ],
             },

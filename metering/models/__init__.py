@@ -12,7 +12,7 @@ from metering.models.corrections import Correction, CorrectionFault, RepeatedEve
 from metering.models.dead_letters import DeadLetter, DeadLetterAction, DeadLetterState, DeadLetterStep
 from metering.models.events import EVENT_TYPE_PATTERN, Event, EventKey, Series, TouchedStage, TouchedWindow
 from metering.models.meters import Aggregation, Meter, MeterBackfill
-from metering.models.requests import RequestDimension, RequestSummary
+from metering.models.requests import RequestSummary
 from metering.models.summaries import (
     ChangedWindow,
     Granularity,
@@ -46,7 +46,6 @@ __all__ = [
     "QuarantineState",
     "QuarantinedWindow",
     "RepeatedEvent",
-    "RequestDimension",
     "RequestSummary",
     "Series",
     "ThresholdAction",

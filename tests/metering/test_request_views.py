@@ -67,7 +67,7 @@ class TestPostRequests:
         assert {row["quantity"]: row["properties"].get("weight") for row in shown} == {3: None, 0: 50}
         usage = by.get(f"/v1/usage?tenant_id=acme&event_type=api.request&{period()}").json()["data"]
         assert [(row["total_quantity"], row["event_count"]) for row in usage] == [(3, 2)]
-        summary = models.RequestSummary.objects.get(granularity="hour", dimension="all")
+        summary = models.RequestSummary.objects.get(granularity="hour")
         assert [summary.requests, summary.billable_requests, summary.units] == [2, 1, 3]
 
     def test_never_bills_it_through_the_other_door_either(self) -> None:
@@ -79,7 +79,7 @@ class TestPostRequests:
         assert {event.quantity for event in models.Event.objects.all()} == {0}
         assert {event.properties["weight"] for event in models.Event.objects.all()} == {50}
         aggregation.aggregate_usage(now=NOW)
-        summary = models.RequestSummary.objects.get(granularity="hour", dimension="all")
+        summary = models.RequestSummary.objects.get(granularity="hour")
         assert [summary.requests, summary.billable_requests, summary.units] == [2, 0, 0]
 
     def test_takes_what_only_says_whose_it_is(self) -> None:

@@ -19,8 +19,6 @@ from tests.factories import metering as factories
 
 NOW = factories.NOW
 HOUR = datetime(2026, 11, 20, 12, tzinfo=UTC)
-ALL = models.RequestDimension.ALL
-ENDPOINT = models.RequestDimension.ENDPOINT
 
 
 def request(**values: Any) -> Any:
@@ -36,13 +34,13 @@ def aggregate() -> None:
     aggregation.aggregate_usage(now=NOW)
 
 
-def figures(granularity: str = "hour", dimension: str = ALL, name: str = "") -> models.RequestSummary:
-    return models.RequestSummary.objects.get(granularity=granularity, dimension=dimension, name=name)
+def figures(granularity: str = "hour") -> models.RequestSummary:
+    return models.RequestSummary.objects.get(granularity=granularity)
 
 
-def names(granularity: str = "hour", dimension: str = ENDPOINT) -> dict[str, int]:
-    found = models.RequestSummary.objects.filter(granularity=granularity, dimension=dimension)
-    return dict(found.values_list("name", "requests"))
+def names(granularity: str = "hour") -> dict[str, int]:
+    found = figures(granularity)
+    return dict(zip(found.endpoint_names, found.endpoint_requests, strict=True))
 
 
 @pytest.mark.django_db
@@ -70,8 +68,9 @@ class TestRecompute:
         )
         aggregate()
         assert names() == {"/a": 2, "/b": 1}
-        assert names(dimension=models.RequestDimension.API_KEY) == {"k1": 2, "k2": 1}
-        assert figures(dimension=ENDPOINT, name="/a").server_errors == 1
+        assert figures().api_key_ids == ["k1", "k2"]
+        assert figures().endpoint_server_errors == [1, 0]
+        assert figures().endpoint_response_time_ms == [40, 20]
 
     @pytest.mark.parametrize("granularity", ["day", "month"])
     def test_counts_different_ones_again_and_never_adds_them(self, granularity: str) -> None:
@@ -88,7 +87,7 @@ class TestRecompute:
     def test_keeps_tenants_apart_and_passes_other_types_over(self) -> None:
         factories.ingest(request(), request(tenant_id="other"), factories.EventInFactory.build())
         aggregate()
-        rows = models.RequestSummary.objects.filter(granularity="hour", dimension=ALL)
+        rows = models.RequestSummary.objects.filter(granularity="hour")
         assert dict(rows.values_list("tenant_id", "requests")) == {"acme-corp": 1, "other": 1}
 
     def test_leaves_rows_that_are_right_as_they_are(self) -> None:
@@ -154,7 +153,7 @@ class TestRecompute:
             '{"a": 1}': 1,
             "": 1,
         }
-        assert names(dimension=models.RequestDimension.API_KEY) == {"k1": 7, "5": 1, "": 2}
+        assert (found.api_key_ids, found.api_keys) == (["5", "k1"], 2)
 
     def test_keeps_the_busiest_names_and_every_sum(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(requests, "MAX_NAMES", 2)
@@ -165,14 +164,11 @@ class TestRecompute:
                 request(endpoint="", event_timestamp=at),
             )
         aggregate()
-        assert models.RequestSummary.objects.filter(granularity="hour", dimension=ENDPOINT).count() == 6
+        hour = models.RequestSummary.objects.filter(granularity="hour")
+        assert {(row.endpoints, tuple(row.endpoint_names)) for row in hour} == {(5, ("", "/a", "/b"))}
         for granularity, times in (("day", 2), ("month", 2)):
             assert names(granularity) == {"/a": 3 * times, "/b": 2 * times, "": 4 * times}
-            assert figures(granularity).requests == 9 * times
-            units = models.RequestSummary.objects.filter(granularity=granularity, dimension=ENDPOINT)
-            assert sum(units.values_list("units", flat=True)) == 25 * times
-        hour = models.RequestSummary.objects.filter(granularity="hour", dimension=ALL)
-        assert {row.endpoints for row in hour} == {5}
+            assert [figures(granularity).requests, figures(granularity).units] == [9 * times, 25 * times]
 
     @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
@@ -196,53 +192,49 @@ class TestRecompute:
     def test_adds_up_whatever_comes_in_whatever_batches(self, sent: list[list[tuple[Any, ...]]]) -> None:
         tenants = {name: f"{name}-{models.Series.objects.count()}" for name in "ab"}
         expected: dict[tuple[Any, ...], Counter[str]] = {}
-        different: dict[tuple[Any, ...], set[tuple[str, str]]] = {}
+        endpoints: dict[tuple[Any, ...], Counter[str]] = {}
+        keys: dict[tuple[Any, ...], set[str]] = {}
         for batch in sent:
             events = []
             for name, ago, endpoint, key, status, took, billable, weight in batch:
                 tenant, at = tenants[name], HOUR - timedelta(hours=ago)
-                quantity = weight if billable else 0
+                sent_properties = {"endpoint": endpoint, "api_key_id": key, "status_code": status, "billable": billable}
                 events.append(
                     request(
-                        tenant_id=tenant,
-                        event_timestamp=at,
-                        endpoint=endpoint,
-                        api_key_id=key,
-                        status_code=status,
-                        response_time_ms=took,
-                        billable=billable,
-                        quantity=quantity,
+                        tenant_id=tenant, event_timestamp=at, response_time_ms=took, quantity=weight, **sent_properties
                     )
                 )
                 day = at.replace(hour=0)
-                for window in (("hour", at), ("day", day), ("month", day.replace(day=1))):
-                    for place in (("all", ""), ("endpoint", endpoint), ("api_key", key)):
-                        expected.setdefault((tenant, *window, *place), Counter()).update(
-                            requests=1,
-                            billable=int(billable),
-                            units=quantity,
-                            took=took,
-                            good=int(status < 400),
-                            client=int(status == 404),
-                            server=int(status == 500),
-                        )
-                    different.setdefault((tenant, *window), set()).update([("e", endpoint), ("k", key)])
+                for window in ((tenant, "hour", at), (tenant, "day", day), (tenant, "month", day.replace(day=1))):
+                    expected.setdefault(window, Counter()).update(
+                        requests=1,
+                        billable=int(billable),
+                        units=weight * billable,
+                        took=took,
+                        good=int(status < 400),
+                        client=int(status == 404),
+                        server=int(status == 500),
+                    )
+                    endpoints.setdefault(window, Counter()).update([endpoint])
+                    keys.setdefault(window, set()).add(key)
             factories.ingest(*events)
             aggregate()
-        found = models.RequestSummary.objects.filter(tenant_id__in=tenants.values())
-        assert {self.place(row): self.counted(row) for row in found} == {
-            place: tuple(counts[name] for name in ("requests", "billable", "units", "took", "good", "client", "server"))
-            for place, counts in expected.items()
+        found = {
+            (row.tenant_id, row.granularity, row.period_start): row
+            for row in models.RequestSummary.objects.filter(tenant_id__in=tenants.values())
         }
-        for row in found.filter(dimension=ALL):
-            ones = different[(row.tenant_id, row.granularity, row.period_start)]
-            assert (row.endpoints, row.api_keys) == (
-                sum(kind == "e" for kind, _ in ones),
-                sum(kind == "k" for kind, _ in ones),
+        assert {window: self.counted(row) for window, row in found.items()} == {
+            window: tuple(
+                counts[name] for name in ("requests", "billable", "units", "took", "good", "client", "server")
             )
-
-    def place(self, row: models.RequestSummary) -> tuple[Any, ...]:
-        return row.tenant_id, row.granularity, row.period_start, row.dimension, row.name
+            for window, counts in expected.items()
+        }
+        for window, row in found.items():
+            assert dict(zip(row.endpoint_names, row.endpoint_requests, strict=True)) == endpoints[window]
+            assert set(row.api_key_ids) == keys[window]
+            assert (row.endpoints, row.api_keys) == (len(endpoints[window]), len(keys[window]))
+            assert sum(row.endpoint_response_time_ms) == row.response_time_ms
+            assert sum(row.endpoint_client_errors) == row.client_errors
 
     def counted(self, row: models.RequestSummary) -> tuple[int, ...]:
         assert row.timed_requests == row.requests
@@ -298,9 +290,11 @@ class TestCost:
             "after_requests": None,
             "after_name": None,
             "limit": 21,
+            "is_rolled_up": False,
+            "codes": [],
         }
         superuser_cursor.execute("ANALYZE metering_request_summary")
-        scans = scans_of(request_rollup.LIST_ENDPOINTS, values, "metering_request_summary")
+        scans = scans_of(requests.LIST_ENDPOINTS, values, "metering_request_summary")
         assert {node["Node Type"] for node in scans} <= {"Index Scan", "Bitmap Heap Scan"}
         assert sum(node["Actual Rows"] for node in scans) == 1
 
