@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from billing_site.kernel import problems
-from metering import gateway, ingestion, schemas
+from metering import cloud_events, gateway, ingestion, schemas
 
 _REF: Final = "#/components/schemas/{name}"
 _REFUSALS: Final = {
@@ -20,7 +20,7 @@ _REFUSALS: Final = {
 def add_ingest(result: dict[str, Any], generator: Any, request: Any, public: Any) -> dict[str, Any]:
     """Post-processing hook of drf-spectacular: add ``POST /v1/events``."""
     _, components = msgspec.json.schema_components(
-        [schemas.EventIn, schemas.EventBatch, ingestion.IngestReport],
+        [schemas.EventIn, schemas.EventBatch, cloud_events.CloudEvent, ingestion.IngestReport],
         ref_template=_REF,
     )
     components["EventIn"]["properties"]["quantity"]["default"] = 1
@@ -54,7 +54,11 @@ def _operation() -> dict[str, Any]:
         "description": "One event, or a batch of 1 to 10,000. Answered after the batch is durable. A bad event never "
         "spoils its batch: it is kept as a dead letter and told in `errors`. The same key with the same values is a "
         "duplicate; with others it is refused as `idempotency_conflict`, and the stored event stands. This holds for "
-        "13 months from an event's arrival. `Idempotency-Key` is ignored: each event has its own.",
+        "13 months from an event's arrival. `Idempotency-Key` is ignored: each event has its own. An event with "
+        "`corrects` amends or, with `void`, takes back the earlier event of that idempotency key. A CloudEvent comes "
+        "structured, in a batch, or in binary mode (attributes in `ce-` headers, data as a JSON body): `subject` is the tenant, "
+        "`type` the event type, `source` and `id` with a blank between them the idempotency key, `time` the timestamp, "
+        "`data.quantity` the quantity, the rest of `data` the properties.",
         "tags": ["events"],
         "security": [{"apiKey": []}],
         "parameters": [
@@ -66,7 +70,18 @@ def _operation() -> dict[str, Any]:
         ],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"oneOf": [event, batch]}}},
+            "content": {
+                "application/json": {"schema": {"oneOf": [event, batch]}},
+                cloud_events.STRUCTURED: {"schema": _reference("CloudEvent")},
+                cloud_events.BATCHED: {
+                    "schema": {
+                        "type": "array",
+                        "items": _reference("CloudEvent"),
+                        "minItems": 1,
+                        "maxItems": schemas.MAX_EVENTS,
+                    },
+                },
+            },
         },
         "responses": {
             "200": {"description": "the verdicts", "content": {"application/json": {"schema": report}}},

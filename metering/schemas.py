@@ -18,7 +18,7 @@ import msgspec
 
 from billing_site.kernel import errors as kernel_errors
 from billing_site.kernel import fields
-from metering import errors, models
+from metering import errors, models, surrogates
 
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 MAX_EVENTS: Final = 10_000
@@ -54,6 +54,7 @@ class Code(StrEnum):
     INVALID_PROPERTIES = "invalid_properties"
     PROPERTIES_TOO_LARGE = "properties_too_large"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
+    UNSUPPORTED_SPECVERSION = "unsupported_specversion"
     INVALID_CORRECTION = "invalid_correction"
     CORRECTS_A_CORRECTION = "corrects_a_correction"
     CORRECTS_ANOTHER_TYPE = "corrects_another_type"
@@ -146,12 +147,10 @@ def decode_batch(
     if b'"events"' in body:
         try:
             envelope = decode_envelope(body)
-        except (msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass  # one of its events, or the envelope itself, is wrong: take it apart
-        except msgspec.DecodeError as error:
-            raise errors.InvalidJson(f"the body is not JSON: {error}") from error
         else:
-            _check_count(len(envelope.events))
+            check_count(len(envelope.events))
             return Batch(events=envelope.events, backfill=envelope.backfill, payload_of=_payloads(body))
     return _take_apart(body, decode_one or decode_event)
 
@@ -179,6 +178,9 @@ def decode_or_refuse(
         code, detail = Code.INVALID_PROPERTIES, "properties are nested too deeply"
     except msgspec.DecodeError as error:
         code, detail = Code.INVALID_JSON, f"the event is not JSON: {error}"
+        if (mended := surrogates.replace_halves(text)) != text:
+            code, detail = Code.INVALID_TEXT, "the event has half of a surrogate pair, which is no character"
+            return Refusal(code=code, detail=detail, tenant_id=sender_of(mended), payload=text)
     return Refusal(code=code, detail=detail, tenant_id=sender_of(text), payload=text)
 
 
@@ -230,7 +232,13 @@ def explain(error: msgspec.ValidationError) -> tuple[Code, str]:
     return by_field.get(field, Code.INVALID_PROPERTIES), detail
 
 
-def _check_count(count: int) -> None:
+def check_count(count: int) -> None:
+    """
+    Hold a batch to its size.
+
+    Raises:
+        errors.EmptyBatch, errors.TooManyEvents.
+    """
     if count == 0:
         raise errors.EmptyBatch(f"events is empty; a batch has 1 to {MAX_EVENTS:,}")
     if count > MAX_EVENTS:
@@ -238,8 +246,9 @@ def _check_count(count: int) -> None:
 
 
 def _take_apart(body: bytes, decode_one: Callable[[bytes], EventIn | Refusal]) -> Batch:
+    mended = surrogates.replace_halves(body)
     try:
-        members = _members.decode(body)
+        members = _members.decode(mended)
     except msgspec.ValidationError as error:
         raise errors.InvalidBatch("the body must be an event or an object with events") from error
     except RecursionError as error:
@@ -251,11 +260,24 @@ def _take_apart(body: bytes, decode_one: Callable[[bytes], EventIn | Refusal]) -
     if "events" not in members:
         return Batch(events=[decode_one(body)], backfill=False, payload_of=lambda _: body)
     _refuse_unknown(members)
-    payloads = [bytes(raw) for raw in _member(members["events"], _items, "events", "a list of events")]
+    items = _member(members["events"], _items, "events", "a list of events")
+    payloads = as_sent(items, mended=mended, body=body, start=mended.index(bytes(members["events"])))
     backfill = "backfill" in members and _member(members["backfill"], _flag, "backfill", "true or false")
-    _check_count(len(payloads))
+    check_count(len(payloads))
     events = [decode_one(payload) for payload in payloads]
     return Batch(events=events, backfill=backfill, payload_of=payloads.__getitem__)
+
+
+def as_sent(items: Sequence[msgspec.Raw], *, mended: bytes, body: bytes, start: int = 0) -> list[bytes]:
+    """The texts of a list's items as they stand in ``body``, which is as long as the ``mended`` one they come from."""
+    texts = []
+    for item in items:
+        # Between two items there are only commas and blanks, so the next place with this text is this item's.
+        start = mended.index(item, start)
+        end = start + len(memoryview(item))
+        texts.append(body[start:end])
+        start = end
+    return texts
 
 
 def _refuse_unknown(members: dict[str, msgspec.Raw]) -> None:

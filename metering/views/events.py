@@ -6,7 +6,7 @@ Events come in by a plain view: with thousands in a request, serializers would b
 import functools
 import logging
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 from uuid import UUID
@@ -21,8 +21,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing_site.kernel import api, clock, errors, keys, problems
+from metering import cloud_events, ingestion, raw_events, schemas
 from metering import errors as metering_errors
-from metering import ingestion, raw_events, schemas
 from metering.serializers import events as serializers
 from metering.serializers import fields
 
@@ -30,6 +30,10 @@ _log = logging.getLogger(__name__)
 
 
 _JSON: Final = "application/json"
+_CLOUD_EVENTS: Final[Mapping[str, Callable[[bytes], schemas.Batch]]] = {
+    cloud_events.STRUCTURED: cloud_events.decode_structured,
+    cloud_events.BATCHED: cloud_events.decode_batch,
+}
 
 
 _GZIP_WINDOW: Final = 31  # zlib's number for "expect a gzip header"
@@ -82,7 +86,11 @@ def events(request: HttpRequest) -> HttpResponseBase:
 def ingest_events(
     request: HttpRequest, *, decode_batch: Callable[[bytes], schemas.Batch] = schemas.decode_batch
 ) -> HttpResponse:
-    """Take a batch in; the answer is given once it is durable. ``decode_batch`` reads a body of another form."""
+    """
+    Take a batch in; the answer is given once it is durable.
+
+    ``decode_batch`` reads a body of plain JSON; CloudEvents are told by their content type or their headers.
+    """
     try:
         key = keys.authenticate(request.headers.get("Authorization"))
         keys.require_scope(key, "events:write")
@@ -90,7 +98,7 @@ def ingest_events(
             name = next(iter(request.GET))
             fault = errors.FieldError(f"?{name}", "unknown_parameter", "unknown; this takes none")
             raise errors.Invalid(f"{name}: {fault.detail}", errors=[fault])
-        batch = decode_batch(_read_body(request))
+        batch = _decode(request, _read_body(request), decode_batch)
         if batch.backfill:
             keys.require_scope(key, "events:backfill")
         report = ingestion.ingest(
@@ -108,6 +116,28 @@ def ingest_events(
     return HttpResponse(msgspec.json.encode(report), content_type=_JSON)
 
 
+def _decode(request: HttpRequest, body: bytes, decode_batch: Callable[[bytes], schemas.Batch]) -> schemas.Batch:
+    """
+    Read the body in the form that the request says it has.
+
+    Raises:
+        errors.UnsupportedMediaType: in none that is taken here; and what the decoders raise.
+    """
+    content_type = request.content_type or ""
+    if (decode := _CLOUD_EVENTS.get(content_type)) is not None and decode_batch is schemas.decode_batch:
+        return decode(body)
+    if "ce-specversion" in request.headers and decode_batch is schemas.decode_batch:
+        if body and not cloud_events.is_json_type(content_type):
+            raise errors.UnsupportedMediaType(f"a CloudEvent's data must be JSON, not {content_type[:80]!r}")
+        return cloud_events.decode_binary(body, headers=request.headers)
+    if body and content_type != _JSON:
+        raise errors.UnsupportedMediaType(
+            f"the body must be {_JSON}, {cloud_events.STRUCTURED} or {cloud_events.BATCHED}, "
+            f"not {content_type[:80] or 'without a type'}",
+        )
+    return decode_batch(body)
+
+
 def _read_body(request: HttpRequest) -> bytes:
     """
     The body, decompressed; never more of it in memory than a batch may have.
@@ -116,8 +146,6 @@ def _read_body(request: HttpRequest) -> bytes:
         errors.UnsupportedMediaType, errors.TooLarge, metering_errors.InvalidEncoding.
     """
     body = request.read(schemas.MAX_BODY_BYTES + 1)
-    if body and request.content_type != _JSON:
-        raise errors.UnsupportedMediaType(f"the body must be {_JSON}, not {request.content_type or 'without a type'}")
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding == "gzip" and len(body) <= schemas.MAX_BODY_BYTES:
         body = _decompress(body)
