@@ -20,6 +20,9 @@ from metering import archives, corrections, dead_letters, partitions, rules, sch
 SHARDS: Final = 1  # of series, for aggregation; to change it, first aggregate until nothing is left
 
 _COPY_SPECIAL: Final = re.compile(r"[\\\n\r\t]")
+_COPIED_NONE: Final = "f\t\\N"  # the columns void and corrects of an event that corrects nothing
+_BACKSLASH: Final = "\\"
+_TWO_BACKSLASHES: Final = "\\\\"
 _COPY_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -216,11 +219,12 @@ def _copy_events(
     batch_id: int,
     now: datetime,
 ) -> None:
-    created_at = now.isoformat()
+    batch = f"{batch_id}\t{now.isoformat()}"
     lines = [
-        f"{key_hash}\t{event.timestamp}\t{event.quantity}\t{batch_id}\t{created_at}\t{event.hour}\t"
-        f"{series_ids[event.pair]}\t{_copied_correction(event.correction)}\t{_copied(event.idempotency_key)}\t"
-        f"{_copied(event.source)}\t{event.properties.replace(chr(92), chr(92) * 2)}\n"
+        f"{key_hash}\t{event.timestamp}\t{event.quantity}\t{batch}\t{event.hour}\t{series_ids[event.pair]}\t"
+        f"{_copied_correction(event.correction) if event.correction else _COPIED_NONE}\t"
+        f"{_copied(event.idempotency_key)}\t{_copied(event.source)}\t"
+        f"{event.properties.replace(_BACKSLASH, _TWO_BACKSLASHES)}\n"
         for key_hash, event in ready.items()
     ]
     with (
@@ -345,14 +349,12 @@ def _array(values: Iterable[object]) -> str:
     return f"{{{','.join(map(str, values))}}}"
 
 
-def _copied_correction(correction: rules.CorrectionOf | None) -> str:
+def _copied_correction(correction: rules.CorrectionOf) -> str:
     """The columns void and corrects."""
-    if correction is None:
-        return "f\t\\N"
     return f"{'t' if correction.void else 'f'}\t{_copied(correction.idempotency_key)}"
 
 
 def _copied(text: str) -> str:
-    if _COPY_SPECIAL.search(text) is None:
+    if _BACKSLASH not in text and text.isprintable():
         return text
     return _COPY_SPECIAL.sub(lambda special: _COPY_ESCAPES[special.group()], text)

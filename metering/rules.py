@@ -19,9 +19,13 @@ _EVENT_TYPE: Final = re.compile(models.EVENT_TYPE_PATTERN)
 _SECONDS_A_DAY: Final = 86_400
 _properties: Final = msgspec.json.Encoder(order="sorted")  # the same properties in another order are the same
 
+# Copied for each event: that takes less than to make a new one.
+_key_hasher: Final = hashlib.blake2b(digest_size=16)
+_payload_hasher: Final = hashlib.blake2b(digest_size=8)
 
-class Ready(NamedTuple):
-    """An event that passed all rules, as it will be written. ``corrects`` is the hash of the key that it names."""
+
+class Ready(msgspec.Struct, frozen=True, gc=False):
+    """An event that passed all rules, as it will be written. No work for the garbage collector, as there are many."""
 
     position: int
     pair: tuple[str, str]
@@ -126,7 +130,7 @@ def judge(
         if pair not in pairs:
             pairs[pair] = _fault_of_pair(pair, only_tenant_id)
         timestamp = event.event_timestamp or arrivals.get(index, now)
-        if fault := pairs[pair] or _fault_of_text(event) or _fault_of_correction(event):
+        if fault := pairs[pair] or _fault_of_text(event):
             judged.refused.append(Refused(index, *fault))
         elif not oldest <= timestamp <= newest:
             judged.refused.append(Refused(index, *_fault_of_time(timestamp, oldest, newest)))
@@ -141,10 +145,13 @@ def _admit(judged: Judged, index: int, pair: tuple[str, str], event: schemas.Eve
     """Make an event ready for storing, unless its key came earlier in the same batch."""
     if event.event_type == request_rollup.EVENT_TYPE:
         event = _never_billed(event)
-    properties = _properties.encode(event.properties).decode() if event.properties else "{}"
-    if fault := _fault_of_properties(event.properties, properties):
-        judged.refused.append(Refused(index, *fault))
-        return
+    properties = "{}"
+    if event.properties:
+        encoded = _properties.encode(event.properties)
+        if fault := _fault_of_properties(event.properties, encoded):
+            judged.refused.append(Refused(index, *fault))
+            return
+        properties = encoded.decode()
     since = timestamp - hours.EPOCH
     seconds = since.days * _SECONDS_A_DAY + since.seconds
     # The time as sent: a sender that retries without one sends the same thing again, though it arrives later.
@@ -157,7 +164,9 @@ def _admit(judged: Judged, index: int, pair: tuple[str, str], event: schemas.Eve
         correction = CorrectionOf(event.corrects, named, event.void)
         sent = f"{sent}\n{event.void}\n{event.corrects}"
         judged.corrections.append(key_hash)
-    payload_hash = int.from_bytes(hashlib.blake2b(sent.encode(), digest_size=8).digest(), "big", signed=True)
+    hasher = _payload_hasher.copy()
+    hasher.update(sent.encode())
+    payload_hash = int.from_bytes(hasher.digest(), "big", signed=True)
     ready = Ready(
         index,
         pair,
@@ -209,8 +218,9 @@ def detail_of_archived(month: date) -> str:
 
 def hash_key(*, tenant_id: str, idempotency_key: str) -> str:
     """The 128-bit name of a tenant's key; the length in front keeps ``a`` + ``bc`` apart from ``ab`` + ``c``."""
-    text = f"{len(tenant_id)}:{tenant_id}{idempotency_key}"
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    hasher = _key_hasher.copy()
+    hasher.update(f"{len(tenant_id)}:{tenant_id}{idempotency_key}".encode())
+    return hasher.hexdigest()
 
 
 def _fault_of_pair(pair: tuple[str, str], only_tenant_id: str | None) -> tuple[schemas.Code, str] | None:
@@ -233,11 +243,14 @@ def _fault_of_time(timestamp: datetime, oldest: datetime, newest: datetime) -> t
 
 def _fault_of_text(event: schemas.EventIn) -> tuple[schemas.Code, str] | None:
     """What PostgreSQL cannot store in a text: NUL, and halves of surrogate pairs (from files with broken encoding)."""
+    # What is printable has neither, which is soon seen; most events correct nothing.
+    if event.idempotency_key.isprintable() and event.source.isprintable() and event.corrects is None and not event.void:
+        return None
     if not _is_storable(event.idempotency_key):
         return schemas.Code.INVALID_IDEMPOTENCY_KEY, "idempotency_key: has a NUL or a broken character"
     if not _is_storable(event.source):
         return schemas.Code.INVALID_SOURCE, "source: has a NUL or a broken character"
-    return None
+    return _fault_of_correction(event)
 
 
 def _fault_of_correction(event: schemas.EventIn) -> tuple[schemas.Code, str] | None:
@@ -254,10 +267,10 @@ def _fault_of_correction(event: schemas.EventIn) -> tuple[schemas.Code, str] | N
     return None
 
 
-def _fault_of_properties(properties: dict[str, Any], encoded: str) -> tuple[schemas.Code, str] | None:
-    if len(encoded) > schemas.MAX_PROPERTIES_BYTES or len(encoded.encode()) > schemas.MAX_PROPERTIES_BYTES:
+def _fault_of_properties(properties: dict[str, Any], encoded: bytes) -> tuple[schemas.Code, str] | None:
+    if len(encoded) > schemas.MAX_PROPERTIES_BYTES:
         return schemas.Code.PROPERTIES_TOO_LARGE, f"properties: over {schemas.MAX_PROPERTIES_BYTES:,} bytes as JSON"
-    if "\\u0000" in encoded and not all(map(_is_storable, _texts_in(properties))):
+    if b"\\u0000" in encoded and not all(map(_is_storable, _texts_in(properties))):
         return schemas.Code.INVALID_PROPERTIES, "properties: a text has a NUL"
     return None
 
