@@ -67,10 +67,13 @@ def _is_of_a_window(error: DatabaseError) -> bool:
     return not isinstance(error, ProgrammingError | InterfaceError)
 
 
-def set_aside(
-    *, shard: int, failed: Mapping[Window, str], started_at: Mapping[Window, datetime], now: datetime
-) -> None:
-    """Keep windows that failed, to be tried again later each time. Requires aggregation's lock on the shard."""
+def set_aside(*, shard: int, failed: Mapping[Window, str], started_at: datetime, now: datetime) -> None:
+    """
+    Keep windows that failed, to be tried again later each time.
+
+    ``started_at`` is no later than any batch that is not counted because of them. Requires aggregation's lock on the
+    shard.
+    """
     known = {(row.series_id, row.event_hour): row for row in _rows(failed)}
     for window, error in failed.items():
         row = known.get(window)
@@ -80,12 +83,12 @@ def set_aside(
                 series_id=window[0],
                 event_hour=window[1],
                 attempts=0,
-                started_at=started_at[window],
+                started_at=started_at,
                 first_failed_at=now,
             )
         row.attempts += 1
         row.error = error
-        row.started_at = min(row.started_at, started_at[window])
+        row.started_at = min(row.started_at, started_at)
         row.last_failed_at = now
         retry_at = POLICY.next_attempt_at(attempts=row.attempts, now=now)
         row.state = models.QuarantineState.WAITING if retry_at else models.QuarantineState.STUCK
@@ -93,15 +96,16 @@ def set_aside(
         row.save()
 
 
-def hold_back(started_at: dict[Window, datetime]) -> None:
+def hold_back(*, windows: Iterable[Window], started_at: datetime) -> set[Window]:
     """
-    Take out windows that are set aside already: they wait for their time, whatever touches them meanwhile.
+    Those of the windows that are set aside already: they wait for their time, whatever touches them meanwhile.
 
     Requires aggregation's lock on the shard.
     """
-    for row in _rows(started_at):
-        since = started_at.pop((row.series_id, row.event_hour))
-        models.QuarantinedWindow.objects.filter(pk=row.pk).update(started_at=Least("started_at", since))
+    held = _rows(windows)
+    ids = [row.pk for row in held]
+    models.QuarantinedWindow.objects.filter(pk__in=ids).update(started_at=Least("started_at", started_at))
+    return {(row.series_id, row.event_hour) for row in held}
 
 
 def list_due(*, shard: int, now: datetime, limit: int) -> list[models.QuarantinedWindow]:
@@ -122,6 +126,6 @@ def release(*, now: datetime, ids: Iterable[int] | None = None) -> int:
 
 def _rows(windows: Iterable[Window]) -> list[models.QuarantinedWindow]:
     """The rows of those that are set aside. All that there are is few."""
-    wanted = set(windows)
-    rows = models.QuarantinedWindow.objects.all() if wanted else models.QuarantinedWindow.objects.none()
-    return [row for row in rows.iterator() if (row.series_id, row.event_hour) in wanted]
+    rows = list(models.QuarantinedWindow.objects.all())
+    wanted = set(windows) if rows else set()
+    return [row for row in rows if (row.series_id, row.event_hour) in wanted]

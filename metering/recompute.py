@@ -12,7 +12,7 @@ type has meters of its own is read from the events themselves:
 Which way a window goes is decided by the statement that reads its events, in the snapshot that it reads them in.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -32,13 +32,20 @@ class Slice:
     shard: int
     windows: Sequence[Window]
     now: datetime
+    types: Mapping[int, str]
+    """The event types of series that are more than summed; others may be left out."""
+
+    def of_type(self, event_type: str) -> "Slice | None":
+        """The windows of one event type, where there are any."""
+        windows = [window for window in self.windows if self.types.get(window[0]) == event_type]
+        return replace(self, windows=windows) if windows else None
 
     def values(self) -> dict[str, Any]:
         """What the statements need. The bounds are known when they are planned: other months are not even locked."""
         event_hours = [hour for _, hour in self.windows]
         return {
-            "series_ids": [series_id for series_id, _ in self.windows],
-            "hours": event_hours,
+            "series_ids": as_array(series_id for series_id, _ in self.windows),
+            "hours": as_array(event_hours),
             "first_hour": min(event_hours),
             "last_hour": max(event_hours),
             "shard": self.shard,
@@ -46,9 +53,9 @@ class Slice:
         }
 
 
-def list_meters() -> list[models.Meter]:
-    """All meters that were made. There are few, and each event type's own is not among them."""
-    return list(models.Meter.objects.order_by("id"))
+def as_array(numbers: Iterable[int]) -> str:
+    """An array as PostgreSQL reads it: psycopg's own dump of a long list takes as long as the statement."""
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def recompute(*, slice_: Slice, meters: Iterable[models.Meter]) -> list[Window]:
@@ -63,23 +70,24 @@ def recompute(*, slice_: Slice, meters: Iterable[models.Meter]) -> list[Window]:
     if _may_be_special():
         changed += _execute(_SPECIAL, slice_.values())
     for meter in meters:
-        changed += recompute_meter(slice_=slice_, meter=meter)
+        if own := slice_.of_type(meter.event_type):
+            changed += recompute_meter(slice_=own, meter=meter)
     return changed
 
 
 def recompute_meter(*, slice_: Slice, meter: models.Meter) -> list[Window]:
-    """The same for one meter; windows of other types are passed over."""
-    of_type = series_of_type(meter.event_type, {series_id for series_id, _ in slice_.windows})
-    windows = [window for window in slice_.windows if window[0] in of_type]
-    if not windows:
-        return []
-    return _execute(_hourly(meter), replace(slice_, windows=windows).values() | values_of(meter))
+    """The same for one meter, and windows of its type."""
+    return _execute(_hourly(meter), slice_.values() | values_of(meter))
 
 
-def series_of_type(event_type: str, series_ids: Iterable[int]) -> set[int]:
-    """Those of the series that hold events of the type."""
-    found = models.Series.objects.filter(event_type=event_type, pk__in=list(series_ids))
-    return set(found.values_list("pk", flat=True))
+def find_types(*, windows: Sequence[Window], event_types: Iterable[str]) -> dict[int, str]:
+    """The series of the windows that hold events of these types, and of which."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, event_type FROM metering_series WHERE event_type = ANY(%s) AND id = ANY(%s::int[])",
+            [sorted(set(event_types)), as_array({series_id for series_id, _ in windows})],
+        )
+        return dict(cursor.fetchall())
 
 
 def values_of(meter: models.Meter) -> dict[str, Any]:

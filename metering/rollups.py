@@ -5,7 +5,7 @@ Sums and counts are added up from the rows below, the greatest and the latest ar
 counted again from the events of the whole day or month, because counts of different values cannot be added.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from django.db import connection
@@ -35,20 +35,19 @@ def roll_up(*, slice_: recompute.Slice, meters: Iterable[models.Meter]) -> int:
 
 
 def _count_again(slice_: recompute.Slice, meter: models.Meter) -> int:
-    of_type = recompute.series_of_type(meter.event_type, {series_id for series_id, _ in slice_.windows})
-    windows: Sequence[recompute.Window] = [window for window in slice_.windows if window[0] in of_type]
-    if not windows:
+    own = slice_.of_type(meter.event_type)
+    if own is None:
         return 0
+    values = own.values() | recompute.values_of(meter)
     changed = 0
     for granularity in ("day", "month"):
-        values = recompute.Slice(shard=slice_.shard, windows=windows, now=slice_.now).values()
         with connection.cursor() as cursor:
             cursor.execute(_BOUNDS.format(granularity=granularity), values)
             first_hour, last_hour = cursor.fetchone()
             touched = _WINDOWS_BELOW.format(granularity=granularity)
             cursor.execute(
                 recompute.counted(touched=touched, granularity=granularity, meter=meter) + _CHANGED,
-                values | recompute.values_of(meter) | {"first_hour": first_hour, "last_hour": last_hour},
+                values | {"first_hour": first_hour, "last_hour": last_hour},
             )
             changed += int(cursor.fetchone()[0])
     return changed

@@ -5,11 +5,11 @@ Each slice is a transaction that begins with the shard's lock, in a statement of
 is newer than whatever the run before committed.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from django.db import connection, transaction
 
@@ -50,13 +50,21 @@ class ShardIsBusy(Exception):
     """Another run is at it."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Claim:
-    """Windows that were taken, each with the begin of the earliest batch that touched it."""
+    """Windows that were taken, and the begin of the earliest batch that touched any of them."""
 
-    started_at: dict[recompute.Window, datetime] = field(default_factory=dict)
-    oldest_xid: int | None = None
-    batches: int = 0
+    windows: list[recompute.Window]
+    started_at: datetime
+    oldest_xid: int | None
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What a slice counts beside the sum of each type: meters, and the types of series that are more than summed."""
+
+    meters: Sequence[models.Meter]
+    types: Mapping[int, str]
 
 
 @dataclass
@@ -77,36 +85,34 @@ class Run:
         """Hours, from their events."""
         with transaction.atomic(durable=True):
             self._lock()
-            claim = _claim(self.shard, models.TouchedStage.RECOMPUTE, self.slice_batches, self.last_id)
-            if not claim.batches:
+            claim = self._claim(models.TouchedStage.RECOMPUTE, self.last_id)
+            if claim is None:
                 return False
-            started_at = claim.started_at
-            earliest = min(started_at.values())  # before any is left out: what follows holds for all
             if claim.oldest_xid is not None:
-                for window in _link_corrections(self.shard, claim.oldest_xid):
-                    started_at.setdefault(window, earliest)
-            _leave_dropped(started_at)
-            quarantine.hold_back(started_at)
-            meters = recompute.list_meters()
-            changed, failed = quarantine.work_around(list(started_at), partial(self._recompute, meters))
-            quarantine.set_aside(shard=self.shard, failed=failed, started_at=started_at, now=self.now)
-            append_touched(self.shard, sorted(set(changed)), models.TouchedStage.ROLL_UP, earliest)
+                claim.windows += _link_corrections(self.shard, claim.oldest_xid, known=claim.windows)
+            windows = _without_dropped(claim.windows)
+            held = quarantine.hold_back(windows=windows, started_at=claim.started_at)
+            if held:
+                windows = [window for window in windows if window not in held]
+            rules = self._rules(windows)
+            changed, failed = quarantine.work_around(windows, partial(self._recompute, rules))
+            quarantine.set_aside(shard=self.shard, failed=failed, started_at=claim.started_at, now=self.now)
+            append_touched(self.shard, sorted(set(changed)), models.TouchedStage.ROLL_UP, claim.started_at)
         self.report.slices += 1
-        self.report.windows += len(started_at)
+        self.report.windows += len(windows)
         self.report.changed += len(changed)
-        self._tell(claim.batches)
+        self._tell()
         return True
 
     def roll_up(self) -> bool:
         """Days and months, from the hours that changed."""
         with transaction.atomic(durable=True):
             self._lock()
-            claim = _claim(self.shard, models.TouchedStage.ROLL_UP, self.slice_batches, None)
-            if not claim.batches:
+            claim = self._claim(models.TouchedStage.ROLL_UP, None)
+            if claim is None:
                 return False
-            _leave_dropped(claim.started_at)
-            meters = recompute.list_meters()
-            changed, failed = quarantine.work_around(list(claim.started_at), partial(self._roll_up, meters))
+            windows = _without_dropped(claim.windows)
+            changed, failed = quarantine.work_around(windows, partial(self._roll_up, self._rules(windows)))
             quarantine.set_aside(shard=self.shard, failed=failed, started_at=claim.started_at, now=self.now)
         self.report.rolled_up += sum(changed)
         return True
@@ -123,10 +129,9 @@ class Run:
             if backfill is None:
                 return False
             windows = _list_next(backfill)
-            started_at = dict.fromkeys(windows, backfill.started_at)
-            _leave_dropped(started_at)
-            _, failed = quarantine.work_around(list(started_at), partial(self._count_for, backfill.meter))
-            quarantine.set_aside(shard=self.shard, failed=failed, started_at=started_at, now=self.now)
+            count = partial(self._count_for, backfill.meter)
+            _, failed = quarantine.work_around(_without_dropped(windows), count)
+            quarantine.set_aside(shard=self.shard, failed=failed, started_at=backfill.started_at, now=self.now)
             backfill.windows += len(windows)
             if windows:
                 backfill.series_id, backfill.event_hour = windows[-1]
@@ -140,38 +145,56 @@ class Run:
         """Windows whose time has come, each by itself."""
         with transaction.atomic(durable=True):
             self._lock()
-            due = quarantine.list_due(shard=self.shard, now=self.now, limit=_RETRIES)
-            meters = recompute.list_meters() if due else []
-            for row in due:
+            for row in quarantine.list_due(shard=self.shard, now=self.now, limit=_RETRIES):
                 window = (row.series_id, row.event_hour)
-                changed, failed = quarantine.work_around([window], partial(self._do_whole, meters))
+                changed, failed = quarantine.work_around([window], partial(self._do_whole, self._rules([window])))
                 self.report.changed += len(changed)
-                if failed:
-                    started_at = {window: row.started_at}
-                    quarantine.set_aside(shard=self.shard, failed=failed, started_at=started_at, now=self.now)
-                else:
+                quarantine.set_aside(shard=self.shard, failed=failed, started_at=row.started_at, now=self.now)
+                if not failed:
                     row.delete()
 
-    def _recompute(self, meters: Sequence[models.Meter], windows: Sequence[recompute.Window]) -> list[recompute.Window]:
-        changed = recompute.recompute(slice_=self._slice(windows), meters=meters)
-        requests.recompute(windows=windows, now=self.now)
+    def _recompute(self, rules: _Rules, windows: Sequence[recompute.Window]) -> list[recompute.Window]:
+        slice_ = self._slice(rules, windows)
+        changed = recompute.recompute(slice_=slice_, meters=rules.meters)
+        if gateway := slice_.of_type(requests.EVENT_TYPE):
+            requests.recompute(windows=gateway.windows, now=self.now)
         return changed
 
-    def _roll_up(self, meters: Sequence[models.Meter], windows: Sequence[recompute.Window]) -> list[int]:
-        return [rollups.roll_up(slice_=self._slice(windows), meters=meters)]
+    def _roll_up(self, rules: _Rules, windows: Sequence[recompute.Window]) -> list[int]:
+        return [rollups.roll_up(slice_=self._slice(rules, windows), meters=rules.meters)]
 
-    def _do_whole(self, meters: Sequence[models.Meter], windows: Sequence[recompute.Window]) -> list[recompute.Window]:
-        changed = self._recompute(meters, windows)
-        self._roll_up(meters, windows)
+    def _do_whole(self, rules: _Rules, windows: Sequence[recompute.Window]) -> list[recompute.Window]:
+        changed = self._recompute(rules, windows)
+        self._roll_up(rules, windows)
         return changed
 
     def _count_for(self, meter: models.Meter, windows: Sequence[recompute.Window]) -> list[recompute.Window]:
-        changed = recompute.recompute_meter(slice_=self._slice(windows), meter=meter)
-        self._roll_up([meter], windows)
+        rules = _Rules([meter], {series_id: meter.event_type for series_id, _ in windows})
+        changed = recompute.recompute_meter(slice_=self._slice(rules, windows), meter=meter)
+        self._roll_up(rules, windows)
         return changed
 
-    def _slice(self, windows: Sequence[recompute.Window]) -> recompute.Slice:
-        return recompute.Slice(shard=self.shard, windows=windows, now=self.now)
+    def _slice(self, rules: _Rules, windows: Sequence[recompute.Window]) -> recompute.Slice:
+        return recompute.Slice(shard=self.shard, windows=windows, now=self.now, types=rules.types)
+
+    def _rules(self, windows: Sequence[recompute.Window]) -> _Rules:
+        """Read after the lock: a meter that is made later is made when this slice is done."""
+        meters = list(models.Meter.objects.order_by("id"))
+        event_types = [requests.EVENT_TYPE, *(meter.event_type for meter in meters)]
+        return _Rules(meters, recompute.find_types(windows=windows, event_types=event_types))
+
+    def _claim(self, stage: models.TouchedStage, last_id: int | None) -> _Claim | None:
+        """Take the oldest touched rows; their windows, each once, in the order of the event store."""
+        with connection.cursor() as cursor:
+            values: dict[str, Any] = {"shard": self.shard, "stage": stage, "last_id": last_id}
+            cursor.execute(_CLAIM, values | {"batches": self.slice_batches, "windows": _SLICE_WINDOWS})
+            batches, started_at, oldest_xid, series_ids, event_hours = cursor.fetchone()
+        if not batches:
+            return None
+        if stage == models.TouchedStage.RECOMPUTE:
+            self._claimed += batches
+        windows = list(zip(series_ids, event_hours, strict=True))
+        return _Claim(windows=windows, started_at=started_at, oldest_xid=oldest_xid)
 
     def _lock(self) -> None:
         with connection.cursor() as cursor:
@@ -181,60 +204,43 @@ class Run:
                 raise ShardIsBusy
             cursor.execute("SET LOCAL jit = off")  # compiling would take longer than the recompute
 
-    def _tell(self, batches: int) -> None:
-        self._claimed += batches
+    def _tell(self) -> None:
         if self.progress is not None:
             self.progress(self._claimed, self.batches, "batches aggregated")
 
 
-def _claim(shard: int, stage: models.TouchedStage, slice_batches: int, last_id: int | None) -> _Claim:
-    """Take the oldest touched rows; their windows, each once."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH claimed AS (
-                DELETE FROM metering_touched_window
-                WHERE id = ANY(ARRAY(
-                    SELECT id
-                    FROM (
-                        SELECT id, sum(cardinality(hours)) OVER (ORDER BY id) - cardinality(hours) AS claimed_before
-                        FROM (
-                            SELECT id, hours FROM metering_touched_window
-                            WHERE shard = %(shard)s AND stage = %(stage)s
-                                AND (%(last_id)s::bigint IS NULL OR id <= %(last_id)s)
-                            ORDER BY id LIMIT %(batches)s
-                        ) AS oldest
-                    ) AS counted
-                    WHERE claimed_before < %(windows)s
-                ))
-                RETURNING id, series_ids, hours, started_at, oldest_xid
-            )
-            SELECT
-                touched.series_id, touched.event_hour, min(claimed.started_at), min(claimed.oldest_xid),
-                (SELECT count(*) FROM claimed)
-            FROM claimed CROSS JOIN unnest(claimed.series_ids, claimed.hours) AS touched(series_id, event_hour)
-            GROUP BY touched.series_id, touched.event_hour
-            """,
-            {
-                "shard": shard,
-                "stage": stage,
-                "last_id": last_id,
-                "batches": slice_batches,
-                "windows": _SLICE_WINDOWS,
-            },
-        )
-        rows = cursor.fetchall()
-    xids = [xid for _, _, _, xid, _ in rows if xid is not None]
-    return _Claim(
-        started_at={(series_id, hour): started_at for series_id, hour, started_at, _, _ in rows},
-        oldest_xid=min(xids, default=None),
-        batches=rows[0][4] if rows else 0,
+_CLAIM: Final = """
+    WITH claimed AS (
+        DELETE FROM metering_touched_window
+        WHERE id = ANY(ARRAY(
+            SELECT id
+            FROM (
+                SELECT id, sum(cardinality(hours)) OVER (ORDER BY id) - cardinality(hours) AS claimed_before
+                FROM (
+                    SELECT id, hours FROM metering_touched_window
+                    WHERE shard = %(shard)s AND stage = %(stage)s
+                        AND (%(last_id)s::bigint IS NULL OR id <= %(last_id)s)
+                    ORDER BY id LIMIT %(batches)s
+                ) AS oldest
+            ) AS counted
+            WHERE claimed_before < %(windows)s
+        ))
+        RETURNING series_ids, hours, started_at, oldest_xid
     )
+    SELECT
+        (SELECT count(*) FROM claimed), (SELECT min(started_at) FROM claimed), (SELECT min(oldest_xid) FROM claimed),
+        array_agg(series_id), array_agg(event_hour)
+    FROM (
+        SELECT DISTINCT touched.event_hour, touched.series_id
+        FROM claimed CROSS JOIN unnest(claimed.series_ids, claimed.hours) AS touched(series_id, event_hour)
+        ORDER BY touched.event_hour, touched.series_id
+    ) AS touched
+"""
 
 
-def _leave_dropped(started_at: dict[recompute.Window, datetime]) -> None:
+def _without_dropped(windows: list[recompute.Window]) -> list[recompute.Window]:
     """
-    Take out windows whose events were archived and dropped: what stands of them must not be recomputed from nothing.
+    The windows but those whose events were archived and dropped: these must not be recomputed from nothing.
 
     Locks: the event store in ACCESS SHARE, so that no month is dropped from here to the end of the transaction.
     """
@@ -242,16 +248,17 @@ def _leave_dropped(started_at: dict[recompute.Window, datetime]) -> None:
         cursor.execute("LOCK TABLE ONLY metering_event IN ACCESS SHARE MODE")
     dropped = models.ArchivedMonth.objects.filter(dropped_at__isnull=False, restored_at=None)
     months = set(dropped.values_list("month", flat=True))
-    for window in [window for window in started_at if months and hours.month_of(window[1]) in months]:
-        del started_at[window]
+    return [window for window in windows if hours.month_of(window[1]) not in months] if months else windows
 
 
-def _link_corrections(shard: int, oldest_xid: int) -> list[recompute.Window]:
-    """Windows of this shard whose events were corrected before they came; those of others are left to their runs."""
+def _link_corrections(shard: int, oldest_xid: int, *, known: Sequence[recompute.Window]) -> Sequence[recompute.Window]:
+    """Windows, beside those known, whose events were corrected before they came; other shards' are left to their runs."""
     linked = {(window.series_id, window.hour) for window in corrections.link_pending(since=oldest_xid)}
+    if not linked:
+        return []
     mine = {window for window in linked if window[0] % ingestion.SHARDS == shard}
     touch(windows=linked - mine)
-    return sorted(mine)
+    return sorted(mine - set(known))
 
 
 def _list_next(backfill: models.MeterBackfill) -> list[recompute.Window]:
@@ -292,14 +299,14 @@ def append_touched(
         cursor.execute(
             """
             INSERT INTO metering_touched_window (batch_id, shard, started_at, series_ids, hours, stage)
-            VALUES (%s, %s, coalesce(%s, statement_timestamp()), %s, %s, %s)
+            VALUES (%s, %s, coalesce(%s, statement_timestamp()), %s::int[], %s::int[], %s)
             """,
             [
                 NO_BATCH,
                 shard,
                 started_at,
-                [series_id for series_id, _ in windows],
-                [hour for _, hour in windows],
+                recompute.as_array(series_id for series_id, _ in windows),
+                recompute.as_array(hour for _, hour in windows),
                 stage,
             ],
         )
