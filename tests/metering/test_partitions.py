@@ -1,9 +1,10 @@
 """Months of the event store."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import IntegrityError, connection
+from django.utils import timezone
 
 from billing_site.kernel import database
 from metering import hours, partitions
@@ -25,14 +26,28 @@ def make(month: str) -> str:
         return str(cursor.fetchone()[0])
 
 
-def write_past_our_own_code() -> None:
+def list_events() -> list[tuple[object, ...]]:
+    """Every event, with every column."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM metering_event ORDER BY key_hash")
+        return list(cursor.fetchall())
+
+
+def upkeep(table: str) -> set[str]:
+    """The settings that a table was made with."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT unnest(reloptions) FROM pg_class WHERE oid = %s::regclass", [table])
+        return {option for (option,) in cursor.fetchall()}
+
+
+def write_past_our_own_code(moment: datetime = NOW) -> None:
     """Store an event of a month that nobody made."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO metering_event (key_hash, event_timestamp, quantity, batch_id, created_at, event_hour,"
             " series_id, void, idempotency_key, source, properties)"
             " VALUES (gen_random_uuid(), %s, 1, 1, %s, %s, 1, false, 'k', 'api', '{}')",
-            [NOW, NOW, hours.hour_of(NOW)],
+            [moment, moment, hours.hour_of(moment)],
         )
 
 
@@ -62,6 +77,67 @@ class TestEnsure:
         report = factories.ingest(factories.EventInFactory.build(event_timestamp=NOW), now=NOW)
         assert report.accepted == 1
         assert partitions.count_default_rows() == 2
+
+
+class TestDrainDefaultPartition:
+    def test_moves_each_month_to_a_partition_of_its_own(self) -> None:
+        moments = [NOW, NOW + timedelta(days=1), NOW + timedelta(days=40), datetime(2031, 3, 31, 23, 59, tzinfo=UTC)]
+        for moment in moments:
+            write_past_our_own_code(moment)
+        before = list_events()
+        report = partitions.drain_default_partition()
+        assert (report.moved, report.busy) == ({"2031-03": 3, "2031-04": 1}, [])
+        assert (report.default_rows, report.needs_person) == (0, False)
+        assert list_events() == before
+        assert months() >= {"2031_03", "2031_04"}
+
+    def test_finds_nothing_to_do_again(self) -> None:
+        write_past_our_own_code()
+        partitions.drain_default_partition()
+        assert partitions.drain_default_partition().moved == {}
+        assert partitions.maintain_partitions(now=NOW).blocked == []
+
+    def test_leaves_every_guard_where_it_was(self) -> None:
+        write_past_our_own_code()
+        assert make("2031-02-01") == "created"
+        partitions.drain_default_partition()
+        for table in ("metering_event_default", "metering_event_2031_03"):
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = %s::regclass ORDER BY tgname", [table]
+                )
+                assert cursor.fetchall() == [
+                    ("metering_event_is_append_only", "A"),
+                    ("metering_event_is_never_emptied", "A"),
+                ]
+        assert upkeep("metering_event_2031_03") == upkeep("metering_event_2031_02") == upkeep("metering_event_default")
+
+    def test_needs_a_person_where_a_month_can_have_no_partition(self) -> None:
+        write_past_our_own_code(datetime(2199, 12, 31, tzinfo=UTC))
+        write_past_our_own_code(datetime(2200, 1, 1, tzinfo=UTC))
+        report = partitions.drain_default_partition()
+        assert report.moved == {"2199-12": 1}
+        assert (report.default_rows, report.needs_person) == (1, True)
+
+
+class TestUpkeep:
+    def test_is_livelier_than_usual_for_what_grows(self) -> None:
+        lively = {
+            "autovacuum_vacuum_scale_factor=0.01",
+            "autovacuum_analyze_scale_factor=0.005",
+            "autovacuum_vacuum_insert_scale_factor=0.01",
+            "autovacuum_vacuum_cost_delay=2",
+        }
+        partitions.maintain_partitions(now=NOW)
+        for table in (*(f"metering_event_{month}" for month in months()), "metering_event_key"):
+            assert upkeep(table) == lively, table
+
+
+class TestMigrate:
+    def test_made_the_months_to_come(self) -> None:
+        month = hours.month_of(hours.hour_of(timezone.now()))
+        made = partitions.list_months()
+        assert {month, hours.month_after(month), hours.month_after(month, 2)} <= set(made)
 
 
 class TestMakePartition:

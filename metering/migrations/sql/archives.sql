@@ -56,6 +56,39 @@ END
 $$;
 REVOKE ALL ON FUNCTION metering_attach_month(regclass, integer, integer) FROM PUBLIC;
 
+-- Makes the partition of a month, as before. Now the events that blocked a month may have been moved, to a partition of
+-- its own, while this looked for them: then that is the month's partition.
+CREATE OR REPLACE FUNCTION metering_make_partition(month date) RETURNS text
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    bounds record;
+    partition regclass;
+BEGIN
+    bounds := public.metering_month_bounds(month);
+    IF EXISTS (SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = bounds.name) THEN
+        RETURN 'exists';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('metering_make_partition'));
+    IF EXISTS (
+        SELECT FROM public.metering_event_default
+        WHERE event_hour >= bounds.first_hour AND event_hour < bounds.end_hour
+    ) THEN
+        RETURN 'blocked';
+    END IF;
+    -- By a query, which sees what was committed meanwhile: to_regclass would answer from this session's cache. And after
+    -- the look into the default partition, which waits for whoever empties it.
+    IF EXISTS (SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = bounds.name) THEN
+        RETURN 'exists';
+    END IF;
+    partition := public.metering_create_month_table(bounds.name);
+    PERFORM public.metering_attach_month(partition, bounds.first_hour, bounds.end_hour);
+    RETURN 'created';
+END
+$$;
+
 -- What a table of events holds: how many, how much, and the sum of a hash of each. The sum does not depend on the order;
 -- metering/lake/layout.py computes the same from a file.
 CREATE FUNCTION metering_event_figures(events regclass, OUT event_count bigint, OUT quantity numeric, OUT digest numeric)

@@ -20,5 +20,46 @@ ALTER TABLE metering_event_default RESET (
     autovacuum_vacuum_scale_factor, autovacuum_analyze_scale_factor,
     autovacuum_vacuum_insert_scale_factor, autovacuum_vacuum_cost_delay
 );
+CREATE OR REPLACE FUNCTION metering_make_partition(month date) RETURNS text
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    first_day CONSTANT date := make_date(extract(year FROM month)::int, extract(month FROM month)::int, 1);
+    first_hour CONSTANT integer := extract(epoch FROM first_day)::bigint / 3600;
+    end_hour CONSTANT integer := extract(epoch FROM first_day + interval '1 month')::bigint / 3600;
+    name CONSTANT name := 'metering_event_' || to_char(first_day, 'YYYY_MM');
+BEGIN
+    IF month IS NULL OR month < '2000-01-01' OR month >= '2200-01-01' THEN
+        RAISE EXCEPTION 'no events are kept for %', month
+            USING ERRCODE = '23514', CONSTRAINT = 'metering_partition_month_is_in_bounds';
+    END IF;
+    IF EXISTS (SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = name) THEN
+        RETURN 'exists';
+    END IF;
+    -- One maker at a time; who waited looks again. By a query, which sees what was committed meanwhile: to_regclass
+    -- would answer from this session's cache that the table is not there.
+    PERFORM pg_advisory_xact_lock(hashtext('metering_make_partition'));
+    IF EXISTS (SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = name) THEN
+        RETURN 'exists';
+    END IF;
+    IF EXISTS (SELECT FROM public.metering_event_default WHERE event_hour >= first_hour AND event_hour < end_hour) THEN
+        RETURN 'blocked';
+    END IF;
+    EXECUTE format(
+        'CREATE TABLE public.%I (LIKE public.metering_event INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES) '
+        'WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.005, '
+        'autovacuum_vacuum_insert_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 2)',
+        name
+    );
+    EXECUTE format(
+        'ALTER TABLE public.metering_event ATTACH PARTITION public.%I FOR VALUES FROM (%s) TO (%s)',
+        name, first_hour, end_hour
+    );
+    PERFORM public.metering_guard_partition(format('public.%I', name)::regclass);
+    RETURN 'created';
+END
+$$;
 DROP FUNCTION metering_create_month_table(name);
 DROP FUNCTION metering_month_bounds(date);
