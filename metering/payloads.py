@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from metering import hours, request_rollup
+from metering import hours, request_rollup, surrogates
 
 _LONGEST_TYPE: Final = 100
 _LONGEST_SOURCE: Final = 100
@@ -41,7 +41,7 @@ class Facts:
 def read_facts(payload: bytes, *, now: datetime) -> Facts:
     """Read what can be read; never fails, since what could not be read is what dead letters hold."""
     try:
-        members = _members.decode(payload)
+        members = _members.decode(surrogates.replace_halves(payload))
     except _UNREADABLE:
         members = {}
     moment = _moment_in(members, "event_timestamp") or _moment_in(members, "time")

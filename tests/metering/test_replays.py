@@ -132,6 +132,14 @@ class TestReplay:
         assert replay(letter_id).state == DeadLetterState.REPLAYED
         assert models.Event.objects.get().quantity == 3
 
+    def test_takes_a_cloud_event_for_what_it_is(self) -> None:
+        cloud = {"specversion": "1.0", "id": "7", "source": "//meters", "type": "api_call", "subject": "acme-corp"}
+        letter_id = bury(json.dumps({**cloud, "time": "2026-11-20T11:00:00Z", "data": {"quantity": 4}}).encode())
+        kept = models.DeadLetter.objects.get()
+        assert (kept.event_type, kept.event_hour) == ("api_call", int(NOW.timestamp()) // 3600 - 1)
+        assert replay(letter_id).state == DeadLetterState.REPLAYED
+        assert models.Event.objects.get().quantity == 4
+
     def test_takes_what_was_resolved_for_resolved(self) -> None:
         letter_id = bury(sent())
         replay(letter_id)
@@ -234,7 +242,7 @@ class TestKeepAgain:
             (b'{"specversion": "1.0", "source": "//ce", "type": "api_call"}', "//ce", "api_call"),
             (b'{"source": 5, "event_type": null}', "", ""),
             (b'{"source": "x\\u0000y"}', "x\ufffdy", ""),
-            (b'{"source": "\\ud800"}', "", ""),
+            (b'{"source": "\\ud800", "event_type": "api_call"}', "\ufffd", "api_call"),
             (b"not json", "", ""),
             (b"[" * 5_000, "", ""),
         ],
