@@ -183,7 +183,7 @@ class TestGenerateInvoices:
             factories.subscribe(factories.TenantFactory.create(), factories.make_plan(factories.PER_CALL))
         drafting.generate_invoices(now=NOVEMBER)
 
-        # Per draft: savepoint, lock, prices, meters, usage, invoice, lines, due row, outbox, subscription, release; then
+        # Per draft: savepoint, lock, prices, meters, usage, invoice, lines, due row, outbox, subscription, end; then
         # the look that finds nothing more due. Once: what changed since the last sweep.
         with django_assert_max_num_queries(9 + 5 * 14):  # type: ignore[operator]
             assert drafting.generate_invoices(now=DECEMBER).drafted == 5
