@@ -18,7 +18,7 @@ from typing import Final
 from django.db import connection
 
 from billing_site.kernel import money
-from metering import archives, errors, hours, models
+from metering import archives, errors, hours, models, request_rollup
 
 AVERAGE_PLACES: Final = 12
 _WIDE: Final = Context(prec=60)
@@ -114,6 +114,7 @@ def count_events(
                 "is_unique": meter is not None and meter.aggregation == models.Aggregation.UNIQUE_COUNT,
                 "filters": json.dumps(meter.filters if meter else {}),
                 "group_by": meter.group_by if meter else [],
+                "only_billable": meter is not None and meter.event_type == request_rollup.EVENT_TYPE,
             },
         )
         return {
@@ -188,6 +189,7 @@ _COUNT_EVENTS: Final = """
                 AND event.event_hour = hour.number AND event.event_hour BETWEEN %(first_hour)s AND %(last_hour)s
                 AND event.event_timestamp >= stretch.starts_at AND event.event_timestamp < stretch.ends_at
                 AND event.corrects IS NULL
+                AND (NOT %(only_billable)s OR event.properties ->> 'billable' IS DISTINCT FROM 'false')
                 AND NOT EXISTS (
                     SELECT FROM jsonb_each(%(filters)s::jsonb) AS wanted(name, accepted)
                     WHERE NOT coalesce(wanted.accepted ? (event.properties ->> wanted.name), false)

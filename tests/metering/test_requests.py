@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metering import aggregation, hours, models, request_rollup, requests
+from metering import aggregation, hours, models, request_rollup, requests, usage
 from tests.factories import metering as factories
 
 NOW = factories.NOW
@@ -102,6 +102,26 @@ class TestRecompute:
         aggregate()
         summary = models.UsageSummary.objects.get(granularity="hour")
         assert summary.total == figures().units
+
+    def test_leaves_what_is_not_billable_out_of_every_meter(self) -> None:
+        meter = {"event_type": requests.EVENT_TYPE, "aggregation": "count", "created_at": NOW}
+        models.Meter.objects.create(code="request_count", **meter)
+        factories.ingest(
+            *(
+                request(billable=billable, event_timestamp=HOUR + timedelta(minutes=minute))
+                for billable in (True, False)
+                for minute in (0, 10, 40)
+            )
+        )
+        aggregate()
+        for minutes, count in ((60, 3), (30, 2)):
+            found = usage.totals(
+                tenant_id="acme-corp",
+                meters=["request_count"],
+                period_start=HOUR,
+                period_end=HOUR + timedelta(minutes=minutes),
+            )
+            assert found["request_count"].quantity == count
 
     def test_counts_an_amended_quantity_in_the_original(self) -> None:
         factories.ingest(request(idempotency_key="r1", quantity=5), request())
