@@ -120,7 +120,7 @@ def _store(judged: rules.Judged, now: datetime, archived_months: Collection[date
     originals = corrections.refuse_faulty(judged, archived_months=archived_months) if judged.corrections else {}
     if judged.ready:
         _store_new(judged, originals, batch, now)
-    judged.settle_echoes()
+    judged.settle_later()
     if judged.repeats:
         _record_repeats(judged, batch, now)
     return len(judged.ready)
@@ -159,7 +159,7 @@ def _settle_held(judged: rules.Judged) -> None:
     stored = _find_payload_hashes(judged.held)
     for key_hash, (event, refusal) in judged.held.items():
         if key_hash in stored:
-            judged.settle_repeat(key_hash, event, is_same=event.payload_hash == stored[key_hash])
+            judged.settle_repeat(key_hash, event, stored=stored[key_hash])
         else:
             judged.refuse(key_hash, event, refusal.code, refusal.detail)
 
@@ -197,8 +197,7 @@ def _drop_known(judged: rules.Judged, batch_id: int) -> None:
     A statement of its own: the one that inserts does not see a key that another writer committed while it ran.
     """
     for key_hash, payload_hash in _find_payload_hashes(judged.ready, but_of_batch=batch_id).items():
-        event = judged.ready[key_hash]
-        judged.settle_repeat(key_hash, event, is_same=event.payload_hash == payload_hash)
+        judged.settle_repeat(key_hash, judged.ready[key_hash], stored=payload_hash)
 
 
 def _find_payload_hashes(key_hashes: Iterable[str], *, but_of_batch: int = 0) -> dict[str, int]:

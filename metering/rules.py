@@ -60,8 +60,8 @@ class Judged:
     """
     A batch after the rules: what may be stored, by key hash, and what may not.
 
-    ``held`` would be refused, unless it turns out to be stored already: then it is a repeat like any other. ``echoes``
-    are the positions of events that are the same as an earlier one of the batch, which may still be refused.
+    ``held`` would be refused, unless it turns out to be stored already: then it is a repeat like any other. ``later``
+    has the events whose key came earlier in the batch: what they are is known when it is known what is stored under it.
     ``repeats`` counts, for the investigation, duplicates and conflicts by tenant, type and hour.
     """
 
@@ -69,34 +69,43 @@ class Judged:
     refused: list[Refused] = field(default_factory=list)
     held: dict[str, tuple[Ready, Refused]] = field(default_factory=dict)
     corrections: list[str] = field(default_factory=list)
-    echoes: dict[str, list[int]] = field(default_factory=dict)
+    later: dict[str, list[Ready]] = field(default_factory=dict)
     repeats: dict[tuple[tuple[str, str], int], list[int]] = field(default_factory=dict)
     duplicates: int = 0
 
     def refuse(self, key_hash: str, event: Ready, code: schemas.Code, detail: str) -> None:
-        """Take an event out after all, and the events of the batch that say the same."""
+        """Take an event out after all, and those of the batch that say the same; what says otherwise is a conflict."""
         self.ready.pop(key_hash, None)
-        for position in (event.position, *self.echoes.pop(key_hash, ())):
-            self.refused.append(Refused(position, code, detail))
+        self.refused.append(Refused(event.position, code, detail))
+        for one in self.later.pop(key_hash, ()):
+            if one.payload_hash == event.payload_hash:
+                self.refused.append(Refused(one.position, code, detail))
+            else:
+                self._settle(one, event.payload_hash)
 
-    def settle_repeat(self, key_hash: str, event: Ready, *, is_same: bool) -> None:
-        """Take note of an event whose key was used before: for the same event, or for another, which stands."""
+    def settle_repeat(self, key_hash: str, event: Ready, *, stored: int) -> None:
+        """Take note of an event whose key is stored with this payload hash, and of those of the batch that share it."""
         self.ready.pop(key_hash, None)
-        echoes = self.echoes.pop(key_hash, ())
+        for one in (event, *self.later.pop(key_hash, ())):
+            self._settle(one, stored)
+
+    def settle_later(self) -> None:
+        """Take note of the events that share the key of one that is stored now."""
+        for key_hash, events in self.later.items():
+            for one in events:
+                self._settle(one, self.ready[key_hash].payload_hash)
+        self.later.clear()
+
+    def _settle(self, event: Ready, stored: int) -> None:
+        """The same as what is stored is a duplicate; anything else a conflict, and what is stored stands."""
         counts = self.repeats.setdefault((event.pair, event.hour), [0, 0])
-        counts[0 if is_same else 1] += 1 + len(echoes)
-        if is_same:
-            self.duplicates += 1 + len(echoes)
-        else:
-            self.refused.extend(_conflict(position, event) for position in (event.position, *echoes))
-
-    def settle_echoes(self) -> None:
-        """What said the same as an event that is stored now is a duplicate."""
-        for key_hash, positions in self.echoes.items():
-            event = self.ready[key_hash]
-            self.repeats.setdefault((event.pair, event.hour), [0, 0])[0] += len(positions)
-            self.duplicates += len(positions)
-        self.echoes.clear()
+        if event.payload_hash == stored:
+            counts[0] += 1
+            self.duplicates += 1
+            return
+        counts[1] += 1
+        detail = f"idempotency_key: {event.idempotency_key!r} was used for an event with other values, which stands"
+        self.refused.append(Refused(event.position, schemas.Code.IDEMPOTENCY_CONFLICT, detail))
 
 
 def judge(
@@ -116,7 +125,7 @@ def judge(
 
     ``refused_pairs`` are the tenants and event types whose quota is used up, with what to say of it; what voids an
     event passes all the same. ``archived_months`` take no events.
-    Idempotency: a key that comes twice in the batch is settled here; the first of its events goes on.
+    Idempotency: of a key that comes twice in the batch, the first event goes on; the others wait in ``later``.
     """
     judged = Judged()
     oldest = partitions.EARLIEST if allow_backfill else now - partitions.RETENTION
@@ -181,21 +190,7 @@ def _admit(judged: Judged, index: int, pair: tuple[str, str], event: schemas.Eve
     )
     earlier = judged.ready.setdefault(key_hash, ready)
     if earlier is not ready:
-        _settle_within(judged, key_hash, earlier, ready)
-
-
-def _settle_within(judged: Judged, key_hash: str, earlier: Ready, event: Ready) -> None:
-    """A key that came earlier in the batch."""
-    if earlier.payload_hash == event.payload_hash:
-        judged.echoes.setdefault(key_hash, []).append(event.position)
-        return
-    judged.repeats.setdefault((event.pair, event.hour), [0, 0])[1] += 1
-    judged.refused.append(_conflict(event.position, event))
-
-
-def _conflict(position: int, event: Ready) -> Refused:
-    detail = f"idempotency_key: {event.idempotency_key!r} was used for an event with other values, which stands"
-    return Refused(position, schemas.Code.IDEMPOTENCY_CONFLICT, detail)
+        judged.later.setdefault(key_hash, []).append(ready)
 
 
 def _hold(judged: Judged, refused_pairs: Mapping[tuple[str, str], str], archived_months: Collection[date]) -> None:

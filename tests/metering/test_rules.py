@@ -16,7 +16,7 @@ event = factories.EventInFactory.build
 
 def judge(*events: schemas.EventIn, backfill: bool = False, only_tenant_id: str | None = None) -> rules.Judged:
     judged = rules.judge(events, now=NOW, allow_backfill=backfill, only_tenant_id=only_tenant_id)
-    judged.settle_echoes()
+    judged.settle_later()
     return judged
 
 
