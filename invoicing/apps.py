@@ -29,8 +29,15 @@ class InvoicingConfig(AppConfig):
     }
 
     def ready(self) -> None:
-        """What invoices billed is laid beside what was metered."""
-        from billing_site.kernel import usage_stages  # noqa: PLC0415
-        from invoicing import usage_stages as own  # noqa: PLC0415  (models must be loaded first)
+        """What invoices billed is laid beside what was metered; what came late is shown at ``/metrics``."""
+        from billing_site.kernel import metrics, usage_stages  # noqa: PLC0415
+        from invoicing import late_usage  # noqa: PLC0415  (models must be loaded first)
+        from invoicing import usage_stages as own  # noqa: PLC0415
 
         usage_stages.register(own.list_billed_meters)
+        metrics.register_gauge(
+            "billing_late_usage",
+            "Finalized invoices whose usage changed since, and the events by which it did.",
+            late_usage.count_late,
+            label="of",
+        )

@@ -18,6 +18,8 @@ from functools import partial
 from typing import Final
 
 from django.db import connection
+from django.db.models import Count, Sum
+from django.db.models.functions import Abs
 
 from billing_site.kernel import database
 from invoicing import metered_usage, models
@@ -102,7 +104,7 @@ def count_late_usage(*, invoice: models.Invoice, now: datetime) -> bool:
         return False  # events of the period are archived, and so take no event: nothing can have come late
     known = {late.meter: late for late in invoice.late_usage.all()}
     changed = False
-    for billed in invoice.billed_usage.order_by("meter"):
+    for billed in sorted(invoice.billed_usage.all(), key=lambda billed: billed.meter):
         total = totals.get(billed.meter, usage.UsageTotal(0, 0))
         quantity = total.quantity - billed.quantity
         event_count = None if billed.event_count is None else total.event_count - billed.event_count
@@ -136,8 +138,17 @@ def list_late_usage(invoice: models.Invoice) -> Sequence[LateMeter]:
             late_event_count=late[billed.meter].event_count if billed.meter in late else _none_late(billed),
             changed_at=late[billed.meter].changed_at if billed.meter in late else None,
         )
-        for billed in invoice.billed_usage.order_by("meter")
+        for billed in sorted(invoice.billed_usage.all(), key=lambda billed: billed.meter)
     ]
+
+
+def count_late() -> Mapping[str, int]:
+    """
+    How many finalized invoices have late usage now, and by how many events: more or fewer, both count. By an index.
+    """
+    late_now = models.LateUsage.objects.filter(models.LateUsage.is_late_now())
+    counted = late_now.aggregate(invoices=Count("invoice_id", distinct=True), events=Sum(Abs("event_count")))
+    return {"invoices": counted["invoices"], "events": int(counted["events"] or 0)}
 
 
 def _none_late(billed: models.BilledUsage) -> int | None:

@@ -1,5 +1,7 @@
 """What finalized invoices billed, which usage came after, and how invoicing hears that usage changed."""
 
+from typing import Final
+
 from django.db import models
 from django.db.models import F, Q
 
@@ -35,6 +37,9 @@ class BilledUsage(models.Model):
         return f"{self.invoice_id} {self.meter}"
 
 
+_LATE_NOW: Final = ~Q(quantity=0) | ~Q(event_count=0)
+
+
 class LateUsage(models.Model):
     """
     What a meter counts now beyond what its invoice billed; recomputed, never added up.
@@ -59,7 +64,7 @@ class LateUsage(models.Model):
             models.Index(
                 fields=["changed_at"],
                 name="invoicing_late_usage_open",
-                condition=~Q(quantity=0) | ~Q(event_count=0),
+                condition=_LATE_NOW,
             ),
         ]
         constraints = [
@@ -72,6 +77,11 @@ class LateUsage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.invoice_id} {self.meter}"
+
+    @staticmethod
+    def is_late_now() -> Q:
+        """The rows that the index of what is late now holds."""
+        return _LATE_NOW
 
 
 class UsageChange(models.Model):

@@ -9,11 +9,12 @@ import psycopg
 import pytest
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
+from rest_framework.test import APIClient
 
 from invoicing import drafting, finalization, late_usage, models
 from ledger.models import Entry
 from metering import aggregation
-from metering.models import ChangedWindow
+from metering.models import ChangedWindow, Event, Series
 from tests.factories import invoicing as factories
 from tests.factories import kernel
 from tests.factories.invoicing import DECEMBER, NOVEMBER
@@ -326,6 +327,36 @@ class TestEndpoint:
         bound = kernel.client("billing:read", tenant_id="somebody-else")
 
         assert bound.get(f"/v1/invoices/{draft.id}/late-usage").status_code == 404
+
+
+@pytest.mark.django_db
+class TestCountLate:
+    def test_counts_invoices_and_the_events_by_which_they_differ(self) -> None:
+        more, fewer = _bill(), _bill(factories.PER_CALL)
+        usage.use(more.tenant_id, "api_call", 2, NOON, now=LATER)
+        usage.use(more.tenant_id, "api_call", 2, NOON, now=LATER)
+        first = Event.objects.get(series_id__in=Series.objects.filter(tenant_id=fewer.tenant_id).values("pk"))
+        usage.use(fewer.tenant_id, "api_call", 0, NOON, now=LATER, corrects=first.idempotency_key, void=True)
+        assert late_usage.count_late() == {"invoices": 0, "events": 0}
+
+        drafting.generate_invoices(now=LATER)
+
+        assert late_usage.count_late() == {"invoices": 2, "events": 3}
+
+    def test_looks_at_nothing_but_what_is_late_now(self) -> None:
+        with connection.cursor() as cursor, CaptureQueriesContext(connection) as queries:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            late_usage.count_late()
+            cursor.execute("EXPLAIN " + queries[-1]["sql"])
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+        assert "invoicing_late_usage_open" in plan
+
+    def test_is_shown_with_the_other_figures(self, settings: Any) -> None:
+        settings.METRICS_TOKEN = "open sesame"
+
+        text = APIClient().get("/metrics", headers={"Authorization": "Bearer open sesame"}).content.decode()
+
+        assert 'billing_late_usage{of="invoices"} 0.0' in text
 
 
 @pytest.mark.django_db
