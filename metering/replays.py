@@ -190,7 +190,9 @@ def _take(attempts: Sequence[_Attempt], *, actor: str, now: datetime, allow_back
     arrivals = {place: attempts[place].letter.first_seen_at for place in events}
     known = _ingest(events, arrivals, faults, now=now, allow_backfill=allow_backfill)
     _write_down(attempts, faults, actor=actor, now=now, note="stored before" if known else "")
-    return {attempt.letter.pk: faults[place].code if place in faults else "" for place, attempt in enumerate(attempts)}
+    return {
+        attempt.letter.pk: str(faults[place].code) if place in faults else "" for place, attempt in enumerate(attempts)
+    }
 
 
 def _ingest(

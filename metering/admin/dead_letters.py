@@ -7,14 +7,15 @@ from typing import Any, Final
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from unfold.decorators import action
 from unfold.forms import ActionForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from billing_site.kernel import clock, database
 from billing_site.kernel.admin import ReadOnlyInline
 from metering import dead_letters, models, replays, schemas
-from metering.admin import base
+from metering.admin import base, investigation
 
 _AT_ONCE: Final = 1_000
 _REASON_NEEDED: Final = "Write the reason for discarding beside the action."
@@ -66,8 +67,18 @@ class DeadLetterAdmin(base.LargeTableAdmin):
     search_help_text = "a tenant, or the id of a dead letter"
     ordering = ("-id",)
     inlines = (ActionInline,)
+    actions_list = ("investigate",)
     actions = ("replay", "discard")  # type: ignore[assignment]  # most screens have none
     action_form = ReasonedActionForm
+
+    @action(description="Investigate a tenant's usage", url_path="investigation", permissions=["investigate"])
+    def investigate(self, request: HttpRequest) -> HttpResponse:
+        """The investigation, beside the letters that it often begins with."""
+        return investigation.investigate(request)
+
+    def has_investigate_permission(self, request: HttpRequest) -> bool:
+        """Who may see what was summarised."""
+        return request.user.has_perm(investigation.PERMISSION)
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         """``metering.replay_deadletter``."""

@@ -21,7 +21,7 @@ NOON = NOVEMBER + timedelta(hours=12)
 
 
 def subscribed(**tenant: Any) -> models.Tenant:
-    customer = factories.TenantFactory.create(**tenant)
+    customer: models.Tenant = factories.TenantFactory.create(**tenant)
     starts_at = NOVEMBER + timedelta(hours=6) if tenant else NOVEMBER
     factories.subscribe(customer, factories.make_plan(factories.PER_CALL), starts_at=starts_at)
     return customer

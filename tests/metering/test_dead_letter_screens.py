@@ -72,6 +72,42 @@ class TestScreen:
         assert finance.post(f"{LIST}{letter_id}/delete/").status_code == 403
 
 
+class TestInvestigationPage:
+    PAGE = "/admin/metering/deadletter/investigation/"
+
+    def test_shows_the_stages_and_what_stands_out(self) -> None:
+        factories.ingest_many(3)
+        bury(sent(event_timestamp="2026-11-20T12:00:00Z"))
+        finance = client("view_usagesummary")
+        assert b"Investigate a tenant" in finance.get(LIST).content
+        assert finance.get(self.PAGE).status_code == 200
+        asked = {"tenant_id": "acme-corp", "period_from": "2026-11-20 00:00", "period_to": "2026-11-21 00:00"}
+        shown = finance.get(self.PAGE, asked)
+        assert shown.context["totals"] == [3, 0, 0, 1, 0, 0, 0]
+        assert b"1 dead letter is open as quota_exceeded" in shown.content
+        assert b"They wait for the next aggregation" in shown.content
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "tenant_id=x%00",
+            "tenant_id=acme&period_from=x&period_to=y",
+            "tenant_id=acme&period_from=2026-01-01&period_to=2026-12-01",
+            "tenant_id=acme&period_from=2026-01-02&period_to=2026-01-01",
+            "tenant_id=acme&period_from=0001-01-01&period_to=0001-01-02",
+            "tenant_id=acme&period_from=9999-12-30&period_to=9999-12-31",
+            "tenant_id=acme&period_from=2026-01-01&period_to=2026-01-02&meter=x%00",
+        ],
+    )
+    def test_survives_what_is_no_period(self, query: str) -> None:
+        assert client("view_usagesummary").get(f"{self.PAGE}?{query}").status_code == 200
+
+    def test_needs_the_permission_to_see_usage(self) -> None:
+        finance = client()
+        assert finance.get(self.PAGE).status_code == 403
+        assert b"Investigate a tenant" not in finance.get(LIST).content
+
+
 def run(*arguments: Any) -> dict[str, Any]:
     output = io.StringIO()
     status: object = 0
