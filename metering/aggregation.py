@@ -103,6 +103,9 @@ def _series_of(tenant_id: str) -> list[int]:
 
 def _prune_changed_windows(now: datetime) -> None:
     """Forget changes that everybody has had a week to read, a bounded number of them in each run."""
+    oldest = models.ChangedWindow.objects.order_by("id").values_list("changed_at", flat=True).first()
+    if oldest is None or oldest >= now - CHANGES_KEPT_FOR:
+        return
     with connection.cursor() as cursor:
         cursor.execute(
             """

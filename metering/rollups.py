@@ -10,7 +10,7 @@ from typing import Final
 
 from django.db import connection
 
-from metering import models, recompute
+from metering import models, recompute, statements
 
 
 def roll_up(*, slice_: recompute.Slice, meters: Iterable[models.Meter]) -> int:
@@ -46,7 +46,7 @@ def _count_again(slice_: recompute.Slice, meter: models.Meter) -> int:
             first_hour, last_hour = cursor.fetchone()
             touched = _WINDOWS_BELOW.format(granularity=granularity)
             cursor.execute(
-                recompute.counted(touched=touched, granularity=granularity, meter=meter) + _CHANGED,
+                statements.counted(touched=touched, granularity=granularity, meter=meter) + _CHANGED,
                 values | {"first_hour": first_hour, "last_hour": last_hour},
             )
             changed += int(cursor.fetchone()[0])
@@ -154,7 +154,7 @@ _METERS_WITH_GROUPS: Final = """
 
 def _statement(*, granularity: str, below: str, meters: str, groups: str) -> str:
     start = _ROLLED_UP.format(granularity=granularity, below=below, meters=meters, groups=groups)
-    return start + recompute.WRITE.format(granularity=granularity) + _CHANGED
+    return start + statements.WRITE.format(granularity=granularity) + _CHANGED
 
 
 _DAYS: Final = _statement(granularity="day", below="hour", meters=_ALL_METERS, groups="=")

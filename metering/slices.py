@@ -252,7 +252,7 @@ def _without_dropped(windows: list[recompute.Window]) -> list[recompute.Window]:
 
 
 def _link_corrections(shard: int, oldest_xid: int, *, known: Sequence[recompute.Window]) -> Sequence[recompute.Window]:
-    """Windows, beside those known, whose events were corrected before they came; other shards' are left to their runs."""
+    """Windows, beside those known, whose events were corrected before they came; other shards are told of theirs."""
     linked = {(window.series_id, window.hour) for window in corrections.link_pending(since=oldest_xid)}
     if not linked:
         return []

@@ -236,5 +236,13 @@ class Migration(migrations.Migration):
                 fields=("meter", "shard"), name="metering_meter_backfill_is_one_per_shard"
             ),
         ),
+        migrations.AddIndex(
+            model_name="usagesummary",
+            index=models.Index(
+                condition=models.Q(("granularity", "hour"), ("group_key", "")),
+                fields=["period_start"],
+                name="metering_usage_summary_by_hour",
+            ),
+        ),
         database.run_sql_file(__file__, "aggregation.sql", "aggregation_reverse.sql"),
     ]

@@ -66,6 +66,11 @@ class UsageSummary(models.Model):
                 name="metering_usage_summary_groups",
                 condition=~models.Q(group_key=""),
             ),
+            models.Index(
+                fields=["period_start"],
+                name="metering_usage_summary_by_hour",
+                condition=models.Q(granularity=Granularity.HOUR, group_key=""),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metering import aggregation, hours, models, recompute, slices
+from metering import aggregation, hours, models, slices, statements
 from tests.factories import metering as factories
 
 NOW = factories.NOW
@@ -171,7 +171,7 @@ class TestRecompute:
             )
             touched = cursor.fetchall()
             cursor.execute(
-                "EXPLAIN (ANALYZE, FORMAT JSON) " + recompute.RECOMPUTE,
+                "EXPLAIN (ANALYZE, FORMAT JSON) " + statements.RECOMPUTE,
                 {
                     "series_ids": [series_id for series_id, _ in touched],
                     "hours": [hour for _, hour in touched],

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metering import aggregation, hours, models, schemas
+from metering import aggregation, hours, models, recompute, schemas
 from tests.factories import metering as factories
 
 pytestmark = pytest.mark.django_db
@@ -300,6 +300,13 @@ STEP = st.one_of(
 
 class TestModel:
     """Random lives of a tenant; whatever came in whatever order, every summary is what a plain model says."""
+
+    @pytest.fixture(autouse=True, params=["by window", "by hour"])
+    def way(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Both ways to sum plain windows: few of an hour, and most of it."""
+        if request.param == "by hour":
+            monkeypatch.setattr(recompute, "_DENSE_WINDOWS", 1)
+            monkeypatch.setattr(recompute, "_DENSE_SHARE", 10**9)
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(STEP, max_size=40), st.booleans())
