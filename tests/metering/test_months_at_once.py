@@ -101,7 +101,8 @@ class TestDrain:
             drained.extend(partitions.drain_default_partition() for _ in range(5))
             return []
 
-        reports = results(run_together([*(partial(send, batch, FUTURE) for batch in batches), drain]))
+        work: list[Callable[[], list[Any]]] = [*(partial(send, batch, FUTURE) for batch in batches), drain]
+        reports = results(run_together(work))
         assert sum(report.accepted for sent in reports for report in sent) == 2_400
         assert sum(report.rejected for sent in reports for report in sent) == 0
         partitions.drain_default_partition()
