@@ -84,6 +84,7 @@ def investigate(
     for shift in watch.finish():
         _tell_shift(scope, notebook, shift, first, end)
     _note_archived(scope, notebook, first, end)
+    _note_corrections(scope, notebook, first, end)
     _note_edges(scope, notebook, period_from, period_to)
     _note_billing(scope, notebook, first, end)
     _note_dead_letters(scope, notebook, first, end)
@@ -123,6 +124,17 @@ def _note_archived(scope: stages.Scope, notebook: findings.Notebook, first: int,
                 f"{month:%Y-%m}: its events are archived, and its accepted ones are not counted here unless they are "
                 "still on line; the summaries stand. Restore the month to look into it.",
             )
+
+
+def _note_corrections(scope: stages.Scope, notebook: findings.Notebook, first: int, end: int) -> None:
+    for event_type, unknown, faulty in stages.list_idle_corrections(scope, first, end):
+        notebook.note(
+            "corrections_idle",
+            event_type,
+            f"{event_type}: {unknown:,} of the corrections name an event that did not come yet, and {faulty:,} name a "
+            "correction or an event of another type: they change nothing.",
+            needs_person=faulty > 0,
+        )
 
 
 def _note_edges(scope: stages.Scope, notebook: findings.Notebook, period_from: datetime, period_to: datetime) -> None:

@@ -156,6 +156,19 @@ def list_open_codes(scope: Scope, first: int, end: int) -> list[tuple[str, int, 
     return [(code, letters, int(times)) for code, letters, times in _query(_OPEN_CODES, **_of_hours(scope, first, end))]
 
 
+def list_idle_corrections(scope: Scope, first: int, end: int) -> list[tuple[str, int, int]]:
+    """Corrections of these hours that correct nothing, by type: whose event is not known yet, and that are faulty."""
+    return list(
+        _query(
+            _IDLE_CORRECTIONS,
+            series_ids=[series_id for series_id, _ in scope.series],
+            event_types=[event_type for _, event_type in scope.series],
+            first_hour=first,
+            end_hour=end,
+        )
+    )
+
+
 def _of_hours(scope: Scope, first: int, end: int) -> dict[str, Any]:
     return {"tenant_id": scope.tenant_id, "event_type": scope.event_type, "first_hour": first, "end_hour": end}
 
@@ -251,6 +264,14 @@ _OPEN_CODES: Final = """
     WHERE tenant_id = %(tenant_id)s AND event_hour >= %(first_hour)s AND event_hour < %(end_hour)s
         AND (%(event_type)s::text IS NULL OR event_type = %(event_type)s) AND state = 'open'
     GROUP BY code ORDER BY count(*) DESC, code
+"""
+
+_IDLE_CORRECTIONS: Final = """
+    SELECT series.event_type, count(*) FILTER (WHERE given.fault = ''), count(*) FILTER (WHERE given.fault <> '')
+    FROM unnest(%(series_ids)s::int[], %(event_types)s::text[]) AS series(id, event_type)
+    JOIN metering_correction AS given ON given.series_id = series.id
+    WHERE given.event_hour >= %(first_hour)s AND given.event_hour < %(end_hour)s AND given.original_event_hour IS NULL
+    GROUP BY series.event_type ORDER BY series.event_type
 """
 
 _LATE: Final = """

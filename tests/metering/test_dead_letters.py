@@ -6,6 +6,7 @@ import pytest
 
 from metering import dead_letters, models
 from tests.factories import metering as factories
+from tests.factories.kernel import client
 
 pytestmark = pytest.mark.django_db
 NOW = factories.NOW
@@ -49,3 +50,16 @@ class TestKeep:
         dead_letters.keep(letters=[letter(long + b"1"), letter(long + b"2")], now=NOW)
         assert {len(row.payload) for row in models.DeadLetter.objects.all()} == {dead_letters.MAX_PAYLOAD_CHARACTERS}
         assert models.DeadLetter.objects.count() == 2
+
+
+class TestCountOpen:
+    def test_counts_by_reason_what_is_open(self) -> None:
+        dead_letters.keep(letters=[letter(b"1"), letter(b"2"), letter(b"3", code="quota_exceeded")], now=NOW)
+        done = dead_letters.keep(letters=[letter(b"4")], now=NOW)[0]
+        dead_letters.discard(letter_id=done, reason="why not", actor="ann", now=NOW)
+        assert dead_letters.count_open() == {"wrong_type": 2, "quota_exceeded": 1}
+
+    def test_is_shown_to_prometheus(self) -> None:
+        dead_letters.keep(letters=[letter(b"1")], now=NOW)
+        text = client().get("/metrics").content.decode()
+        assert 'billing_open_dead_letters{code="wrong_type"} 1.0' in text

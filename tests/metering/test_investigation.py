@@ -176,6 +176,15 @@ class TestGaps:
             (2, 0, 0, 0),
         ]
 
+    def test_are_not_seen_where_a_correction_waits_for_its_event(self) -> None:
+        factories.ingest(event(event_timestamp=FROM, corrects="never-sent", quantity=3))
+        aggregation.aggregate_usage(now=NOW)
+        found, rows = look()
+        assert [(row.accepted, row.counted, row.summarised) for row in rows] == [(1, 0, 0)]
+        assert codes(found) == {"corrections_idle"}
+        assert "1 of the corrections name an event that did not come yet" in told(found, "corrections_idle")
+        assert not found.needs_person
+
 
 @pytest.mark.django_db
 class TestSilence:
