@@ -1,39 +1,22 @@
 """
-Usage that stands out: days and hours of a tenant's event type, held against the 30 days before.
-
-A day's total is held against the totals of the days before, and found when it lies three standard deviations away,
-above or below. An hour is held against the same hour of those days, and found when it lies four above, is twice their
-mean and more than any hour of those days: usage that comes at odd hours is no spike. A day without usage counts as
-zero, from the first day that there was any; with less than 14 days there is no telling. Where all days before were the
-same there is no deviation to divide by, and any difference that matters is found.
-
-The arithmetic is exact: with ``n`` days of sum ``s`` and sum of squares ``q``, a figure ``x`` is ``z`` sample
-deviations away when ``(n x - s)^2 (n - 1) = z^2 n (n q - s^2)``. Roots are taken for what is shown alone.
+Usage that stands out: found every night and every hour, told once, and seen by a person. ``outliers`` says what does.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Context, Decimal, localcontext
-from typing import Any, Final, NamedTuple
+from decimal import localcontext
+from typing import Final
 
 from django.db import connection, transaction
 
 from billing_site.kernel import clock, ids, outbox
-from metering import hours, models, partitions
+from metering import hours, models, outliers, partitions
 
-HISTORY_DAYS: Final = 30
-MIN_HISTORY_DAYS: Final = 14
-DAY_Z: Final = Decimal(3)
-HOUR_Z: Final = Decimal(4)
-SPIKE_FACTOR: Final = 2
-MIN_SHARE: Final = Decimal("0.1")  # of the mean: less is no matter, however even the days before were
-MIN_QUANTITY: Final = 10  # away from the mean, for the same reason
 _DAYS_AGAIN: Final = 2  # the last days that a run judges, so that what came late is judged too
 _HOURS_AGAIN: Final = 3
 _PATIENCE_MINUTES: Final = 10
 _SLICE_SERIES: Final = 500
-_EXACT: Final = Context(prec=120)  # a total may have 38 digits, and squares of sums of it are divided
 
 
 @dataclass(frozen=True)
@@ -97,48 +80,6 @@ def acknowledge(*, anomalies: Iterable[models.UsageAnomaly], by: str, now: datet
         )
 
 
-class _Finding(NamedTuple):
-    """A window that stands out, as the database tells it: gap is n x - s, spread n q - s^2; see above."""
-
-    kind: str
-    tenant_id: str
-    event_type: str
-    window_start: datetime
-    observed: Decimal
-    history_days: int
-    total: Decimal
-    gap: Decimal
-    spread: Decimal
-
-    @property
-    def key(self) -> tuple[str, str, date]:
-        """What there is one finding of."""
-        return self.tenant_id, self.event_type, self.window_start.astimezone(UTC).date()
-
-    @property
-    def window_end(self) -> datetime:
-        """A day or an hour later."""
-        is_day = self.kind == models.AnomalyKind.DAY_TOTAL
-        return self.window_start + (timedelta(days=1) if is_day else timedelta(hours=1))
-
-    @property
-    def expected(self) -> Decimal:
-        """The mean of the days before."""
-        return _rounded(self.total / self.history_days, 6)
-
-    @property
-    def deviation(self) -> Decimal:
-        """Their sample standard deviation."""
-        return _rounded((self.spread / (self.history_days * (self.history_days - 1))).sqrt(), 6)
-
-    @property
-    def z_score(self) -> Decimal | None:
-        """How many deviations lie between; None where there is no deviation."""
-        if not self.spread:
-            return None
-        return _rounded(self.gap / (self.history_days * self.spread / (self.history_days - 1)).sqrt(), 4)
-
-
 def _detect(
     days: Sequence[datetime],
     day_hours: Sequence[datetime],
@@ -154,7 +95,7 @@ def _detect(
             first_days = _list_series(after)
             pending = _list_pending(list(first_days), day_hours)
             ready = {series_id: day for series_id, day in first_days.items() if series_id not in pending}
-            found += _keep(_find(ready, days, day_hours), now)
+            found += _keep(outliers.find(first_days=ready, days=days, day_hours=day_hours), now)
         if not first_days:
             return AnomaliesReport(series=done, found=found, waiting=waiting)
         after = max(first_days)
@@ -191,35 +132,12 @@ def _list_pending(series_ids: list[int], day_hours: Sequence[datetime]) -> set[i
         return {series_id for (series_id,) in cursor.fetchall()}
 
 
-def _find(
-    first_days: dict[int, date | None], days: Sequence[datetime], day_hours: Sequence[datetime]
-) -> list[_Finding]:
-    """One finding for each key: a day's total before its hours, and of these the one that stands out most."""
-    series: dict[str, Any] = {"series_ids": list(first_days), "first_days": list(first_days.values())}
-    with connection.cursor() as cursor:
-        cursor.execute(DAYS, {**_LIMITS, **series, "windows": list(days)})
-        found = [_Finding(models.AnomalyKind.DAY_TOTAL, *row) for row in cursor.fetchall()]
-        cursor.execute(HOURS, {**_LIMITS, **series, "windows": list(day_hours)})
-        spikes = [_Finding(models.AnomalyKind.HOUR_SPIKE, *row) for row in cursor.fetchall()]
-    with localcontext(_EXACT):
-        found += sorted(spikes, key=_height, reverse=True)
-    findings: dict[tuple[str, str, date], _Finding] = {}
-    for finding in found:
-        findings.setdefault(finding.key, finding)
-    return [findings[key] for key in sorted(findings)]
-
-
-def _height(spike: _Finding) -> tuple[bool, Decimal, Decimal]:
-    """How much a spike stands out; one over hours that were all the same stands out most."""
-    return spike.z_score is None, spike.z_score or Decimal(0), spike.observed
-
-
-def _keep(findings: list[_Finding], now: datetime) -> int:
+def _keep(findings: list[outliers.Finding], now: datetime) -> int:
     """Write the findings that are new, and tell of them; how many."""
     if not findings:
         return 0
     by_id = {ids.new_id("ano"): finding for finding in findings}
-    with localcontext(_EXACT), connection.cursor() as cursor:
+    with localcontext(outliers.EXACT), connection.cursor() as cursor:
         cursor.execute(
             _INSERT,
             {
@@ -244,7 +162,7 @@ def _keep(findings: list[_Finding], now: datetime) -> int:
     return len(written)
 
 
-def _tell(anomaly_id: str, finding: _Finding, now: datetime) -> None:
+def _tell(anomaly_id: str, finding: outliers.Finding, now: datetime) -> None:
     outbox.leave(
         topic="usage.anomaly_detected",
         tenant_id=finding.tenant_id,
@@ -264,10 +182,6 @@ def _tell(anomaly_id: str, finding: _Finding, now: datetime) -> None:
     )
 
 
-def _rounded(figure: Decimal, places: int) -> Decimal:
-    return figure.quantize(Decimal(1).scaleb(-places))
-
-
 def _hours_between(start: datetime, end: datetime) -> list[datetime]:
     return [hours.start_of(hour) for hour in range(hours.hour_of(start), hours.hour_of(end))]
 
@@ -276,16 +190,6 @@ def _within_calendar(now: datetime) -> datetime:
     """No event lies beyond, and calendars end."""
     return min(max(now, partitions.EARLIEST), partitions.LATEST)
 
-
-_LIMITS: Final[dict[str, Any]] = {
-    "history_days": HISTORY_DAYS,
-    "min_history_days": MIN_HISTORY_DAYS,
-    "day_z": DAY_Z,
-    "hour_z": HOUR_Z,
-    "spike_factor": SPIKE_FACTOR,
-    "min_share": MIN_SHARE,
-    "min_quantity": MIN_QUANTITY,
-}
 
 _PENDING: Final = """
     SELECT touched.series_id
@@ -310,69 +214,6 @@ _SERIES: Final = """
     WHERE series.id > %(after)s
     ORDER BY series.id
     LIMIT %(limit)s
-"""
-
-# One range of the index of summaries per series and day.
-DAYS: Final = """
-    SELECT tenant_id, event_type, window_start, x, n::int, s, gap, spread
-    FROM unnest(%(series_ids)s::int[], %(first_days)s::date[]) AS known(series_id, first_day)
-    JOIN metering_series AS series ON series.id = known.series_id
-    CROSS JOIN unnest(%(windows)s::timestamptz[]) AS judged(window_start)
-    CROSS JOIN LATERAL (
-        SELECT least(%(history_days)s, (window_start AT TIME ZONE 'UTC')::date - first_day)::numeric AS n
-    ) AS history
-    CROSS JOIN LATERAL (
-        SELECT
-            coalesce(sum(total) FILTER (WHERE period_start = window_start), 0) AS x,
-            coalesce(sum(total) FILTER (WHERE period_start < window_start), 0) AS s,
-            coalesce(sum(total * total) FILTER (WHERE period_start < window_start), 0) AS q
-        FROM metering_usage_summary
-        WHERE tenant_id = series.tenant_id AND meter = series.event_type AND group_key = '' AND granularity = 'day'
-            AND period_start >= window_start - %(history_days)s * interval '24 hours' AND period_start <= window_start
-    ) AS figures
-    CROSS JOIN LATERAL (SELECT n * x - s AS gap, n * q - s * s AS spread) AS apart
-    WHERE n >= %(min_history_days)s
-        AND gap * gap * (n - 1) >= %(day_z)s * %(day_z)s * n * spread
-        AND abs(gap) >= greatest(%(min_share)s * s, %(min_quantity)s * n)
-"""
-
-# Only hours with usage are judged, each by thirty probes; those that pass are held against every hour of the days.
-HOURS: Final = """
-    WITH candidate AS MATERIALIZED (
-        SELECT tenant_id, event_type, window_start, x, n, s, gap, spread
-        FROM unnest(%(series_ids)s::int[], %(first_days)s::date[]) AS known(series_id, first_day)
-        JOIN metering_series AS series ON series.id = known.series_id
-        CROSS JOIN LATERAL (
-            SELECT period_start AS window_start, total AS x
-            FROM metering_usage_summary
-            WHERE tenant_id = series.tenant_id AND meter = series.event_type AND group_key = '' AND granularity = 'hour'
-                AND period_start = ANY(%(windows)s::timestamptz[]) AND total >= %(min_quantity)s
-        ) AS judged
-        CROSS JOIN LATERAL (
-            SELECT least(%(history_days)s, (window_start AT TIME ZONE 'UTC')::date - first_day)::numeric AS n
-        ) AS history
-        CROSS JOIN LATERAL (
-            SELECT coalesce(sum(total), 0) AS s, coalesce(sum(total * total), 0) AS q
-            FROM generate_series(1, n::int) AS back
-            JOIN metering_usage_summary ON period_start = window_start - back * interval '24 hours'
-            WHERE tenant_id = series.tenant_id AND meter = series.event_type AND group_key = '' AND granularity = 'hour'
-        ) AS figures
-        CROSS JOIN LATERAL (SELECT n * x - s AS gap, n * q - s * s AS spread) AS apart
-        WHERE n >= %(min_history_days)s
-            AND n * x >= %(spike_factor)s * s
-            AND gap >= %(min_quantity)s * n
-            AND gap * gap * (n - 1) >= %(hour_z)s * %(hour_z)s * n * spread
-    )
-    SELECT tenant_id, event_type, window_start, x, n::int, s, gap, spread
-    FROM candidate
-    WHERE NOT EXISTS (
-        SELECT FROM metering_usage_summary AS earlier
-        WHERE earlier.tenant_id = candidate.tenant_id AND earlier.meter = candidate.event_type
-            AND earlier.group_key = '' AND earlier.granularity = 'hour'
-            AND earlier.period_start >= candidate.window_start - %(history_days)s * interval '24 hours'
-            AND earlier.period_start < candidate.window_start
-            AND earlier.total >= candidate.x
-    )
 """
 
 _INSERT: Final = """

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from billing_site.kernel import models as kernel
-from metering import aggregation, anomalies, hours, models, tasks
+from metering import aggregation, anomalies, hours, models, outliers, tasks
 from tests.factories import kernel as clients
 from tests.factories import metering as factories
 from tests.support.threads import results, run_together
@@ -343,12 +343,11 @@ class TestPlans:
         owner_cursor.execute("ANALYZE")
         series = dict.fromkeys(models.Series.objects.values_list("pk", flat=True)[:100], date(2026, 8, 1))
         arguments: dict[str, Any] = {"series_ids": list(series), "first_days": list(series.values())}
-        windows = {anomalies.DAYS: [DAY], anomalies.HOURS: [DAY - timedelta(hours=hour) for hour in range(24)]}
-        for statement, judged in windows.items():
+        day_hours = [DAY + timedelta(hours=hour) for hour in range(24)]
+        judged = {outliers.DAYS: {"windows": [DAY]}, outliers.HOURS: outliers._bounds(day_hours)}
+        for statement, windows in judged.items():
             with connection.cursor() as cursor:
-                cursor.execute(
-                    f"EXPLAIN (FORMAT JSON) {statement}", {**anomalies._LIMITS, **arguments, "windows": judged}
-                )
+                cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", {**outliers._LIMITS, **arguments, **windows})
                 plan = cursor.fetchone()[0][0]["Plan"]
             scans = {
                 (node["Node Type"], node.get("Index Name"))
