@@ -28,6 +28,10 @@ variable                     meaning
 ``ARCHIVE_URL``              Where months of events go after 90 days: a folder (``/srv/archive`` or ``file:///...``),
                              ``s3://bucket/path``, ``gs://...`` or ``az://...`` (credentials as the cloud's own tools
                              take them, such as ``AWS_ACCESS_KEY_ID``). Empty: nothing is archived, nor ever dropped.
+``RATE_LIMIT_KEY_REQUESTS``  Requests with events an API key may send: ``60000/minute``, or several limits with ``;``
+                             between them. Empty: no limit. A key may have a limit of its own. Default 60000/minute.
+``RATE_LIMIT_TENANT_EVENTS`` Events a tenant may send, likewise. Default 6000000/minute.
+``RATE_LIMIT_REDIS_URL``     Where they are counted. Default: ``REDIS_URL``.
 ``METRICS_TOKEN``            Token that ``GET /metrics`` asks for. Default empty: an API key with the scope ``admin``.
 ``LOG_FORMAT``               ``json`` or ``console``. Default json, console under ``DEBUG``.
 ``LOG_LEVEL``                Least severity that is logged. Default INFO.
@@ -41,6 +45,7 @@ from typing import Any, Final
 
 import django_stubs_ext
 import environ
+import limits
 from django.core.exceptions import ImproperlyConfigured
 
 django_stubs_ext.monkeypatch()  # lets annotations name Django's generic classes with their parameters
@@ -113,6 +118,16 @@ def _archive_url() -> str:
             f"ARCHIVE_URL must be an absolute path, or begin with file://, s3://, gs:// or az://, not be {text!r}",
         )
     return url
+
+
+def _rate_limits(variable: str, *, default: str) -> str:
+    text = str(env.str(variable, default=default)).strip()
+    try:
+        if text:
+            limits.parse_many(text)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{variable} must be like 100/second; 5000/hour, not {text!r}") from error
+    return text
 
 
 BILLING_VAR: Final = Path(env.str("BILLING_VAR", default=str(BASE_DIR / "var")))
@@ -211,6 +226,12 @@ CELERY_ENABLE_UTC = True
 BEAT_AGGREGATE_SECONDS = _seconds("BEAT_AGGREGATE_SECONDS", default=60)
 BEAT_BILLING_SECONDS = _seconds("BEAT_BILLING_SECONDS", default=300)
 BEAT_WEBHOOK_SECONDS = _seconds("BEAT_WEBHOOK_SECONDS", default=10)
+
+# --- rate limits: Redis counts, and while it is away everything passes ----------------------------------------------
+
+RATE_LIMIT_KEY_REQUESTS = _rate_limits("RATE_LIMIT_KEY_REQUESTS", default="60000/minute")
+RATE_LIMIT_TENANT_EVENTS = _rate_limits("RATE_LIMIT_TENANT_EVENTS", default="6000000/minute")
+RATE_LIMIT_REDIS_URL = env.str("RATE_LIMIT_REDIS_URL", default="") or CELERY_BROKER_URL
 
 # --- metrics --------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ _REFUSALS: Final = {
     "403": "the key lacks events:write, or events:backfill for a backfill",
     "413": "over 8 MiB, also when decompressed, or over 10,000 events",
     "415": "another content type or encoding",
+    "429": "over the limit of the API key or of a tenant, which `RateLimit-Policy` tells; `Retry-After` says how long",
+    "503": "the database does not answer; the same request may be sent again",
 }
 
 
@@ -56,9 +58,9 @@ def _operation() -> dict[str, Any]:
         "duplicate; with others it is refused as `idempotency_conflict`, and the stored event stands. This holds for "
         "13 months from an event's arrival. `Idempotency-Key` is ignored: each event has its own. An event with "
         "`corrects` amends or, with `void`, takes back the earlier event of that idempotency key. A CloudEvent comes "
-        "structured, in a batch, or in binary mode (attributes in `ce-` headers, data as a JSON body): `subject` is the tenant, "
-        "`type` the event type, `source` and `id` with a blank between them the idempotency key, `time` the timestamp, "
-        "`data.quantity` the quantity, the rest of `data` the properties.",
+        "structured, in a batch, or in binary mode (attributes in `ce-` headers, data as a JSON body): `subject` is "
+        "the tenant, `type` the event type, `source` and `id` with a blank between them the idempotency key, `time` "
+        "the timestamp, `data.quantity` the quantity, the rest of `data` the properties.",
         "tags": ["events"],
         "security": [{"apiKey": []}],
         "parameters": [

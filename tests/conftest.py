@@ -18,6 +18,7 @@ from django.db import connections
 from pytest_django.plugin import DjangoDbBlocker
 
 from billing_site.embedded import postgres
+from billing_site.kernel import copies
 from tests.support import services
 
 _copies = itertools.count(1)
@@ -31,6 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         if (marker and marker.kwargs.get("transaction")) or {"transactional_db", "live_server"} & set(fixtures):
             raise pytest.UsageError(f"{item.nodeid}: use the fixture committed_db for real commits")
+
+
+@pytest.fixture(autouse=True)
+def no_copies_of_other_tests() -> None:
+    """What the process copied from the database is of a test that is over."""
+    copies.forget_all()
 
 
 @pytest.fixture(scope="session")

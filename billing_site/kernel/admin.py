@@ -51,7 +51,7 @@ class ReadOnlyInline(TabularInline):
 class ApiKeyAdmin(ReadOnlyModelAdmin):
     """Keys by name, scope and tenant; never their hash."""
 
-    list_display = ("prefix", "name", "tenant_id", "scopes", "created_at", "revoked_at")
+    list_display = ("prefix", "name", "tenant_id", "scopes", "rate_limit", "created_at", "revoked_at")
     list_filter = ("revoked_at",)
     search_fields = ("name", "prefix", "tenant_id")
     exclude = ("secret_hash",)

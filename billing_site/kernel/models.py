@@ -20,12 +20,17 @@ SCOPES: Final = (
     "admin",
 )
 
+_ONE_LIMIT: Final = r"[1-9][0-9]{0,9}/(second|minute|hour|day)"
+RATE_LIMIT_PATTERN: Final = rf"^({_ONE_LIMIT}(;{_ONE_LIMIT}){{0,3}})?$"
+
 
 class ApiKey(models.Model):
     """
     A key of an internal service. Its secret is stored only as a hash and found by its public prefix.
 
     ``tenant_id`` binds the key to one tenant, which then is all that it can see or touch; empty: all tenants.
+    ``rate_limit`` is how many requests with events the key may send, such as ``600/minute;50000/day``; empty: what the
+    settings say.
     """
 
     id = fields.PrefixedIdField(prefix="key")
@@ -36,6 +41,7 @@ class ApiKey(models.Model):
     tenant_id = models.CharField(max_length=64, blank=True, default="")
     created_at = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True, blank=True)
+    rate_limit = models.CharField(max_length=200, blank=True, default="", db_default="")
 
     class Meta:
         db_table = "kernel_api_key"
@@ -44,6 +50,10 @@ class ApiKey(models.Model):
             models.CheckConstraint(
                 name="kernel_api_key_scopes_are_known",
                 condition=models.Q(scopes__contained_by=list(SCOPES)) & ~models.Q(scopes=[]),
+            ),
+            models.CheckConstraint(
+                name="kernel_api_key_rate_limit_is_readable",
+                condition=models.Q(rate_limit__regex=RATE_LIMIT_PATTERN),
             ),
         ]
 

@@ -6,12 +6,14 @@ Events come in by a plain view: with thousands in a request, serializers would b
 import functools
 import logging
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
 import msgspec
+import prometheus_client
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -21,7 +23,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing_site.kernel import api, clock, errors, keys, problems
-from metering import cloud_events, ingestion, raw_events, schemas
+from metering import cloud_events, ingestion, limits, policies, raw_events, schemas
 from metering import errors as metering_errors
 from metering.serializers import events as serializers
 from metering.serializers import fields
@@ -30,6 +32,13 @@ _log = logging.getLogger(__name__)
 
 
 _JSON: Final = "application/json"
+
+_accepted: Final = prometheus_client.Counter("billing_events_accepted_total", "Events stored by the HTTP door.")
+_duplicates: Final = prometheus_client.Counter("billing_events_duplicate_total", "Events that were stored before.")
+_rejected: Final = prometheus_client.Counter(
+    "billing_events_rejected_total", "Events that became dead letters.", ["code"]
+)
+
 _CLOUD_EVENTS: Final[Mapping[str, Callable[[bytes], schemas.Batch]]] = {
     cloud_events.STRUCTURED: cloud_events.decode_structured,
     cloud_events.BATCHED: cloud_events.decode_batch,
@@ -91,29 +100,71 @@ def ingest_events(
 
     ``decode_batch`` reads a body of plain JSON; CloudEvents are told by their content type or their headers.
     """
+    standings: list[limits.Standing] = []
     try:
-        key = keys.authenticate(request.headers.get("Authorization"))
-        keys.require_scope(key, "events:write")
-        if request.GET:
-            name = next(iter(request.GET))
-            fault = errors.FieldError(f"?{name}", "unknown_parameter", "unknown; this takes none")
-            raise errors.Invalid(f"{name}: {fault.detail}", errors=[fault])
-        batch = _decode(request, _read_body(request), decode_batch)
-        if batch.backfill:
-            keys.require_scope(key, "events:backfill")
-        report = ingestion.ingest(
-            events=batch.events,
-            now=clock.now(),
-            allow_backfill=batch.backfill,
-            only_tenant_id=key.tenant_id or None,
-            payload_of=batch.payload_of,
-        )
+        report = _take_in(request, decode_batch, standings)
+    except limits.RateLimited as error:
+        response: HttpResponse = problems.respond(request, error)
+        response["Retry-After"] = str(error.standing.reset_seconds)
+        standings = [*(standing for standing in standings if standing.name != error.standing.name), error.standing]
     except errors.DomainError as error:
-        return problems.respond(request, error)
+        response = problems.respond(request, error)
     except (OperationalError, InterfaceError):
         _log.exception("the database does not answer")
-        return problems.respond(request, problems.database_away())
-    return HttpResponse(msgspec.json.encode(report), content_type=_JSON)
+        response = problems.respond(request, problems.database_away())
+    else:
+        _count(report)
+        response = HttpResponse(msgspec.json.encode(report), content_type=_JSON)
+    for name, value in limits.headers_of(standings).items():
+        response[name] = value
+    return response
+
+
+def _take_in(
+    request: HttpRequest,
+    decode_batch: Callable[[bytes], schemas.Batch],
+    standings: list[limits.Standing],
+) -> ingestion.IngestReport:
+    """Hold the request to what the door knows from its copies, then store; ``standings`` gets those with the limits."""
+    key = keys.authenticate(request.headers.get("Authorization"), from_copy=True)
+    keys.require_scope(key, "events:write")
+    if standing := limits.take_request(key_id=key.pk, rate_limit=key.rate_limit):
+        standings.append(standing)
+    if request.GET:
+        name = next(iter(request.GET))
+        fault = errors.FieldError(f"?{name}", "unknown_parameter", "unknown; this takes none")
+        raise errors.Invalid(f"{name}: {fault.detail}", errors=[fault])
+    batch = _decode(request, _read_body(request), decode_batch)
+    if batch.backfill:
+        keys.require_scope(key, "events:backfill")
+    if standing := limits.take_events(events_by_tenant=_count_by_tenant(batch, key.tenant_id)):
+        standings.append(standing)
+    now = clock.now()
+    return ingestion.ingest(
+        events=batch.events,
+        now=now,
+        allow_backfill=batch.backfill,
+        only_tenant_id=key.tenant_id or None,
+        payload_of=batch.payload_of,
+        refused_pairs=policies.refused_pairs(now=now),
+    )
+
+
+def _count_by_tenant(batch: schemas.Batch, bound_tenant_id: str) -> dict[str, int]:
+    """The events of each tenant; a bound key uses up nothing of tenants that it may not send for."""
+    counted = Counter(event.tenant_id for event in batch.events if isinstance(event, schemas.EventIn))
+    return {
+        tenant_id: count
+        for tenant_id, count in counted.items()
+        if (tenant_id == bound_tenant_id if bound_tenant_id else schemas.is_tenant_id(tenant_id))
+    }
+
+
+def _count(report: ingestion.IngestReport) -> None:
+    _accepted.inc(report.accepted)
+    _duplicates.inc(report.duplicates)
+    for code, count in Counter(verdict.code for verdict in report.errors).items():
+        _rejected.labels(code).inc(count)
 
 
 def _decode(request: HttpRequest, body: bytes, decode_batch: Callable[[bytes], schemas.Batch]) -> schemas.Batch:

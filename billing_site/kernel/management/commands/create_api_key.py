@@ -37,6 +37,7 @@ class Command(commands.OperatorCommand):
             help=f"may be repeated; one of {', '.join(models.SCOPES)}",
         )
         parser.add_argument("--tenant", default="", dest="tenant_id", help="bind the key to this tenant alone")
+        parser.add_argument("--rate-limit", default="", metavar="LIMIT", help="its own, such as 600/minute;50000/day")
 
     def run(self, *, as_of: datetime, **options: Any) -> Created:
         """Store the hash, answer the secret."""
@@ -44,6 +45,7 @@ class Command(commands.OperatorCommand):
             name=options["name"],
             scopes=options["scopes"],
             tenant_id=options["tenant_id"],
+            rate_limit=options["rate_limit"],
             now=as_of,
         )
         return Created(key.pk, secret, key.name, list(key.scopes), key.tenant_id or None)
