@@ -6,6 +6,7 @@ belong to, the windows they touch, the usage summaries recomputed from them, and
 taken.
 
 Doors: ``ingestion.ingest`` (all ways in), ``aggregation.aggregate_usage`` (windows to summaries), ``usage`` (all ways
-to read), ``partitions.maintain_partitions`` (upkeep). Metering knows tenants only as text, and no plan, price or
-invoice.
+to read), ``partitions.maintain_partitions`` (upkeep), ``replays`` and ``dead_letters`` (what becomes of refused
+events), ``investigation.investigate`` (all stages side by side). Metering knows tenants only as
+text, and no plan, price or invoice.
 """
