@@ -47,6 +47,8 @@ class TestStart:
             ("OWNER_DATABASE_URL", "mysql://a@b/c"),
             ("ENVIRONMENT", "staging"),
             ("LOG_FORMAT", "xml"),
+            ("ARCHIVE_URL", "archive/here"),
+            ("ARCHIVE_URL", "ftp://archive"),
             ("BEAT_AGGREGATE_SECONDS", "often"),
             ("BEAT_WEBHOOK_SECONDS", "0"),
             ("DATABASE_CONN_MAX_AGE", "-1"),
