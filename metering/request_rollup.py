@@ -20,7 +20,8 @@ _FIGURES: Final = """
         count(*) FILTER (WHERE request.status_class = '5') AS server_errors
 """
 # Properties are what a sender says: what has not the form of a status or a time (up to 10^9 ms) counts as none, so that
-# no event poisons a window. A correction gives the original another quantity, or takes it out.
+# no event poisons a window. The latest correction gives its original another quantity, or takes it out: one probe for
+# each event, in windows that have any, so that the cost stays in line when a whole hour is amended.
 _REQUESTS: Final = """(
         SELECT
             coalesce(amended.quantity, event.quantity) AS quantity,
@@ -32,12 +33,13 @@ _REQUESTS: Final = """(
             CASE WHEN event.properties ->> 'response_time_ms' ~ '^[0-9]{{1,9}}(\\.[0-9]{{1,20}})?$'
                 THEN (event.properties ->> 'response_time_ms')::numeric END AS response_time_ms
         FROM metering_event AS event
-        LEFT JOIN (
-            SELECT DISTINCT ON (original_key_hash) original_key_hash, quantity, void
-            FROM metering_correction
-            WHERE original_event_hour = {hour} AND original_series_id = {series}
-            ORDER BY original_key_hash, created_at DESC, batch_id DESC, position DESC
-        ) AS amended ON amended.original_key_hash = event.key_hash
+        LEFT JOIN LATERAL (
+            SELECT given.quantity, given.void
+            FROM metering_correction AS given
+            WHERE {is_corrected} AND given.original_key_hash = event.key_hash AND given.original_event_hour IS NOT NULL
+            ORDER BY given.created_at DESC, given.batch_id DESC, given.position DESC
+            LIMIT 1
+        ) AS amended ON true
         WHERE event.event_hour = {hour} AND event.series_id = {series}
             AND event.event_hour BETWEEN %(first_hour)s AND %(last_hour)s
             AND event.corrects IS NULL AND amended.void IS NOT TRUE {more}
@@ -86,7 +88,7 @@ _EACH_API_KEY: Final = "CROSS JOIN LATERAL unnest(below.api_key_ids) AS one(name
 # LATERAL with an aggregate inside: from the list of windows into an index, one probe each, so that the cost follows
 # what was touched. A window that has nothing left answers a row without requests, by which its old row is dropped.
 _WRITE: Final = """
-    WITH touched AS ({touched}),
+    WITH touched AS MATERIALIZED ({touched}),
     computed AS MATERIALIZED (
         SELECT touched.tenant_id, touched.starts_at, summed.*
         FROM touched
@@ -160,8 +162,14 @@ _WRITE: Final = """
     )
     SELECT (SELECT count(*) FROM emptied) + (SELECT count(*) FROM written)
 """
+_IS_CORRECTED: Final = """EXISTS (
+            SELECT FROM metering_correction AS given
+            WHERE given.original_event_hour = {hour} AND given.original_series_id = {series}
+        )"""
 _TOUCHED_HOURS: Final = """
-        SELECT tenant_id, to_timestamp(event_hour::bigint * 3600) AS starts_at, series_id, event_hour
+        SELECT
+            tenant_id, to_timestamp(event_hour::bigint * 3600) AS starts_at, series_id, event_hour,
+            {is_corrected} AS is_corrected
         FROM unnest(%(tenant_ids)s::text[], %(series_ids)s::int[], %(hours)s::int[])
             AS touched(tenant_id, series_id, event_hour)
 """
@@ -205,8 +213,8 @@ def _statement(granularity: str, touched: str, grouped: str) -> str:
     )
 
 
-def _of_events(hour: str, series: str, more: str) -> str:
-    return _REQUESTS.format(is_billable=IS_BILLABLE, hour=hour, series=series, more=more)
+def _of_events(hour: str, series: str, *, is_corrected: str, more: str = "") -> str:
+    return _REQUESTS.format(is_billable=IS_BILLABLE, hour=hour, series=series, is_corrected=is_corrected, more=more)
 
 
 def _from_below(granularity: str, below: str) -> str:
@@ -224,9 +232,10 @@ def _from_below(granularity: str, below: str) -> str:
 RECOMPUTE: Final = (
     _statement(
         "hour",
-        _TOUCHED_HOURS,
+        _TOUCHED_HOURS.format(is_corrected=_IS_CORRECTED.format(hour="touched.event_hour", series="touched.series_id")),
         _GROUPED_FROM_EVENTS.format(
-            figures=_FIGURES, requests=_of_events("touched.event_hour", "touched.series_id", more="")
+            figures=_FIGURES,
+            requests=_of_events("touched.event_hour", "touched.series_id", is_corrected="touched.is_corrected"),
         ),
     ),
     _from_below("day", "hour"),
@@ -254,6 +263,7 @@ _SUM_TOTALS: Final = """
         SELECT edge.*
         FROM metering_series AS series
         CROSS JOIN unnest(%(edge_hours)s::int[]) AS partly(event_hour)
+        CROSS JOIN LATERAL (SELECT {is_corrected} AS is_corrected OFFSET 0) AS state
         CROSS JOIN LATERAL (SELECT {figures} FROM {requests}) AS edge
         WHERE series.tenant_id = %(tenant_id)s AND series.event_type = %(event_type)s
     ) AS part
@@ -293,9 +303,11 @@ _LIST_HOURS: Final = """
 SUM_TOTALS: Final = _SUM_TOTALS.format(
     spans=_SPANS,
     figures=_FIGURES,
+    is_corrected=_IS_CORRECTED.format(hour="partly.event_hour", series="series.id"),
     requests=_of_events(
         "partly.event_hour",
         "series.id",
+        is_corrected="state.is_corrected",
         more="AND event.event_timestamp >= %(period_start)s AND event.event_timestamp < %(period_end)s",
     ),
 )

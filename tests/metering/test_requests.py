@@ -131,6 +131,18 @@ class TestRecompute:
         assert [figures().requests, figures().units] == [2, 3]
         assert [figures("month").requests, figures("month").units] == [2, 3]
 
+    def test_counts_the_latest_of_many_amendments(self) -> None:
+        factories.ingest(*(request(idempotency_key=f"r{place}", quantity=1) for place in range(50)))
+        for turn in (2, 7, 3):
+            now = NOW + timedelta(minutes=turn)
+            corrections = [request(corrects=f"r{place}", quantity=turn) for place in range(40)]
+            factories.ingest(*corrections, now=now)
+        aggregate()
+        assert [figures().requests, figures().units] == [50, 40 * 7 + 10]
+        end = HOUR + timedelta(minutes=30)
+        edge = requests.get_totals(tenant_id="acme-corp", period_start=HOUR, period_end=end)
+        assert (edge.requests, edge.units) == (50, 40 * 7 + 10)
+
     def test_takes_a_voided_request_out_with_its_endpoint(self) -> None:
         factories.ingest(request(idempotency_key="r1", endpoint="/gone"), request())
         aggregate()
