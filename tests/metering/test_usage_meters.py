@@ -340,6 +340,59 @@ class TestListUsage:
         assert [row["period_start"] for row in rows] == ["2026-10-30T01:00:00Z"]
 
 
+class TestHotPath:
+    """Whatever the statistics say, reading usage probes the key of the summaries and no event."""
+
+    @pytest.mark.parametrize("granularity", ["hour", "day", "month"])
+    @pytest.mark.parametrize("meter", [None, "api_call"])
+    def test_of_rows_is_an_index_and_no_event(self, granularity: str, meter: str | None) -> None:
+        plan = self._plan(
+            lambda: usage_rows.list_usage(
+                tenant_id="acme-corp",
+                meter=meter,
+                period_from=FIRST - timedelta(days=60),
+                period_to=NOW,
+                granularity=models.Granularity(granularity),
+                limit=1000,
+            )
+        )
+        assert "metering_usage_summary_is_one_per_window" in plan
+
+    def test_of_totals_is_an_index_and_no_event(self) -> None:
+        plan = self._plan(
+            lambda: usage.totals(
+                tenant_id="acme-corp", meters=["api_call"], period_start=FIRST, period_end=FIRST + timedelta(days=31)
+            )
+        )
+        assert "metering_usage_summary_is_one_per_window" in plan
+
+    def test_of_changed_windows_is_the_key(self) -> None:
+        plan = self._plan(lambda: usage.list_changed_windows(shard=0, after_id=7, limit=100))
+        assert "metering_changed_window_pkey" in plan
+
+    def _plan(self, read: Any) -> str:
+        factories.ingest_many(3, event_timestamp=FIRST, now=NOW)
+        aggregation.aggregate_usage(now=NOW)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                INSERT INTO metering_usage_summary (
+                    tenant_id, meter, group_key, granularity, period_start, total, event_count, computed_at
+                )
+                SELECT 'tenant-' || tenant, 'api_call', '', 'hour', %s + hour * interval '1 hour', 1, 1, now()
+                FROM generate_series(1, 200) AS tenant CROSS JOIN generate_series(1, 100) AS hour
+                """,
+                [FIRST],
+            )
+            with CaptureQueriesContext(connection) as queries:
+                read()
+            statements = [query["sql"] for query in queries if 'metering_meter"' not in query["sql"]]
+            assert not any("metering_event " in sql for sql in statements)
+            cursor.execute("SET LOCAL enable_seqscan = off")  # the tables are small here
+            cursor.execute(f"EXPLAIN {statements[-1]}")
+            return "\n".join(line for (line,) in cursor.fetchall())
+
+
 class TestFreshAsOf:
     """Whatever is not counted yet holds the moment back, until it is counted."""
 
