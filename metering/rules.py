@@ -3,6 +3,7 @@ The rules that an event must pass, and what it becomes when it does. No database
 the same moment are judged the same.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from metering import hours, models, partitions, request_rollup, schemas
 
 _EVENT_TYPE: Final = re.compile(models.EVENT_TYPE_PATTERN)
 _SECONDS_A_DAY: Final = 86_400
+_REMEMBERED_NAMES: Final = 20_000
 _properties: Final = msgspec.json.Encoder(order="sorted")  # the same properties in another order are the same
 
 # Copied for each event: that takes less than to make a new one.
@@ -220,10 +222,16 @@ def hash_key(*, tenant_id: str, idempotency_key: str) -> str:
 
 def _fault_of_pair(pair: tuple[str, str], only_tenant_id: str | None) -> tuple[schemas.Code, str] | None:
     tenant_id, event_type = pair
+    if only_tenant_id is not None and tenant_id != only_tenant_id and schemas.is_tenant_id(tenant_id):
+        return schemas.Code.TENANT_FORBIDDEN, f"tenant_id: the API key is bound to {only_tenant_id!r}"
+    return _fault_of_names(tenant_id, event_type)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED_NAMES)
+def _fault_of_names(tenant_id: str, event_type: str) -> tuple[schemas.Code, str] | None:
+    """Remembered by the process: a batch of a gateway may have as many tenants as events."""
     if not schemas.is_tenant_id(tenant_id):
         return schemas.Code.INVALID_TENANT_ID, f"tenant_id: 1 to 64 of letters, digits and ._:-, not {tenant_id[:80]!r}"
-    if only_tenant_id is not None and tenant_id != only_tenant_id:
-        return schemas.Code.TENANT_FORBIDDEN, f"tenant_id: the API key is bound to {only_tenant_id!r}"
     if not _EVENT_TYPE.fullmatch(event_type):
         return schemas.Code.INVALID_EVENT_TYPE, f"event_type: 1 to 100 of [a-z0-9_.-], not {event_type[:120]!r}"
     return None

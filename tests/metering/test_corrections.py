@@ -19,15 +19,18 @@ ingest = factories.ingest
 
 
 def original(**values: Any) -> schemas.EventIn:
-    return event(**({"idempotency_key": "k", "quantity": 10, "event_timestamp": THEN} | values))
+    made: schemas.EventIn = event(**({"idempotency_key": "k", "quantity": 10, "event_timestamp": THEN} | values))
+    return made
 
 
 def amendment(quantity: int = 4, **values: Any) -> schemas.EventIn:
-    return event(**({"idempotency_key": f"c{quantity}", "quantity": quantity, "corrects": "k"} | values))
+    named = {"idempotency_key": f"c{quantity}", "quantity": quantity, "corrects": "k"}
+    made: schemas.EventIn = event(**(named | values))
+    return made
 
 
 def void(**values: Any) -> schemas.EventIn:
-    return amendment(**({"quantity": 0, "void": True, "idempotency_key": "v"} | values))
+    return amendment(0, **({"void": True, "idempotency_key": "v"} | values))
 
 
 def codes(report: ingestion.IngestReport) -> list[str]:
