@@ -94,7 +94,7 @@ class TestMeters:
         factories.ingest(event(event_timestamp=HOUR - timedelta(hours=2), properties={"seats": 70}))
         factories.ingest(event(event_timestamp=HOUR + timedelta(minutes=55), properties={}))
         aggregate()
-        places = [{}, {"granularity": "day", "at": HOUR.replace(hour=0)}]
+        places: list[dict[str, Any]] = [{}, {"granularity": "day", "at": HOUR.replace(hour=0)}]
         places.append({"granularity": "month", "at": HOUR.replace(day=1, hour=0)})
         assert [row("seats", **place).latest for place in places] == [3, 3, 3]
 
@@ -225,7 +225,9 @@ class TestSplits:
         assert aggregation.split_hour(tenant_id="acme-corp", at=half, now=NOW)
         assert not aggregation.split_hour(tenant_id="acme-corp", at=half, now=NOW)
         aggregate()
-        mine = models.UsageSummary.objects.filter(tenant_id="acme-corp", granularity="hour").order_by("period_start")
+        mine: Any = models.UsageSummary.objects.filter(tenant_id="acme-corp", granularity="hour").order_by(
+            "period_start"
+        )
         assert list(mine.values_list("period_start", "total")) == [(HOUR, 1), (half, 110)]
         theirs = models.UsageSummary.objects.get(tenant_id="other", granularity="hour")
         assert theirs.total == 111
@@ -253,7 +255,7 @@ class TestChangedWindows:
         factories.ingest_many(1, quantity=5, event_timestamp=HOUR)
         aggregate(NOW + timedelta(minutes=1))
         aggregate(NOW + timedelta(minutes=2))
-        told = models.ChangedWindow.objects.order_by("id").values_list(
+        told: Any = models.ChangedWindow.objects.order_by("id").values_list(
             "tenant_id", "meter", "period_start", "old_total", "new_total", "old_count", "new_count", "changed_at"
         )
         assert list(told) == [
@@ -270,7 +272,7 @@ class TestChangedWindows:
         assert not models.ChangedWindow.objects.exists()
 
 
-KINDS = [
+KINDS: list[dict[str, Any]] = [
     {"code": "m_sum", "aggregation": "sum", "property": "size"},
     {"code": "m_count", "aggregation": "count", "filters": {"region": ["eu"]}},
     {"code": "m_max", "aggregation": "max"},
@@ -369,7 +371,7 @@ class Life:
         if len(self.meters) <= len(KINDS):
             kind = KINDS[len(self.meters) - 1]
             terms = {**kind, "code": f"{self.type}-{kind['code']}"}
-            meter(event_type=self.type, **terms)  # type: ignore[arg-type]
+            meter(event_type=self.type, **terms)
             self.meters.append(terms)
 
     def take_aggregate(self) -> None:
@@ -434,7 +436,7 @@ def group_of(terms: dict[str, Any], properties: dict[str, Any]) -> str:
 
 
 def summary(terms: dict[str, Any], counted: Sequence[tuple[datetime, int, dict[str, Any]]]) -> tuple[Any, ...]:
-    kind, name = terms["aggregation"], terms.get("property")
+    kind, name = terms["aggregation"], str(terms.get("property", ""))
     if kind == "unique_count":
         texts = [str(properties[name]) for _, _, properties in counted if properties.get(name) is not None]
         quantities = [quantity for _, quantity, _ in counted]

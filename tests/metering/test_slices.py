@@ -8,7 +8,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.contrib.auth.models import Permission, User
+from django.core.management import call_command
 from django.db import OperationalError, connection, transaction
+from django.test import Client
+from django.urls import reverse
 
 from metering import aggregation, hours, ingestion, models, quarantine, slices, usage
 from tests.factories import metering as factories
@@ -131,6 +135,47 @@ class TestQuarantine:
         superuser_cursor.execute("ROLLBACK")
         assert not models.QuarantinedWindow.objects.exists()
         assert aggregation.aggregate_usage(now=NOW).windows == 1
+
+
+@pytest.mark.django_db
+class TestRelease:
+    """A person mended what made windows fail, and need not wait for their time."""
+
+    def set_aside(self) -> models.QuarantinedWindow:
+        factories.ingest_many(1, quantity=5, event_timestamp=HOUR)
+        models.TouchedWindow.objects.all().delete()
+        return models.QuarantinedWindow.objects.create(
+            shard=0,
+            series_id=models.Series.objects.get().pk,
+            event_hour=hours.hour_of(HOUR),
+            state=models.QuarantineState.STUCK,
+            error="division by zero",
+            started_at=NOW,
+            first_failed_at=NOW,
+            last_failed_at=NOW,
+            retry_at=NOW,
+        )
+
+    def test_is_an_option_of_the_command(self) -> None:
+        self.set_aside()
+        with pytest.raises(SystemExit):
+            call_command("aggregate_usage", "--json")
+        call_command("aggregate_usage", "--json", "--retry-quarantined")
+        assert list(hourly().values()) == [5]
+        assert not models.QuarantinedWindow.objects.exists()
+
+    @pytest.mark.parametrize("may", [True, False])
+    def test_is_an_action_on_the_screen_for_those_who_may(self, client: Client, may: bool) -> None:  # noqa: FBT001
+        window = self.set_aside()
+        user = User.objects.create_user("finance", is_staff=True)
+        allowed = ["view_quarantinedwindow", *(["change_quarantinedwindow"] if may else [])]
+        user.user_permissions.set(Permission.objects.filter(codename__in=allowed))
+        client.force_login(user)
+        path = reverse("admin:metering_quarantinedwindow_changelist")
+        assert "acme-corp api_call" in client.get(path).content.decode()
+        client.post(path, {"action": "try_again", "_selected_action": [window.pk]})
+        window.refresh_from_db()
+        assert window.state == (models.QuarantineState.WAITING if may else models.QuarantineState.STUCK)
 
 
 @pytest.mark.django_db

@@ -20,8 +20,8 @@ class Command(commands.OperatorCommand):
             "--retry-quarantined", action="store_true", help="first try all windows again that were set aside"
         )
 
-    def run(self, *, as_of: datetime, retry_quarantined: bool, **options: Any) -> slices.AggregationReport:
+    def run(self, *, as_of: datetime, **options: Any) -> slices.AggregationReport:
         """One run."""
-        if retry_quarantined:
+        if options["retry_quarantined"]:
             quarantine.release(now=as_of)
         return aggregation.aggregate_usage(now=as_of, progress=self.progress)
