@@ -2,8 +2,8 @@
 ``GET /metrics`` for Prometheus: counters of this service's processes, and gauges read from PostgreSQL when asked.
 
 Counters are summed over all web processes of a host by way of files in ``PROMETHEUS_MULTIPROC_DIR``, which
-``gunicorn.conf.py`` makes when nobody names it. Gauges are registered by whoever knows the figure; reading one must be
-cheap. They are read anew for each scrape, so every process answers the same.
+``billing_site.web_server`` makes when nobody names it. Gauges are registered by whoever knows the figure; reading one
+must be cheap. They are read anew for each scrape, so every process answers the same.
 """
 
 import hmac

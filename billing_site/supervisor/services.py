@@ -179,7 +179,7 @@ def _migrate(site: Site) -> processes.Child:
 
 
 def _web(site: Site) -> processes.Child:
-    program = [sys.executable, "-m", "gunicorn", "billing_site.wsgi"]
+    program = [sys.executable, "-m", "gunicorn", "--config", "python:billing_site.web_server", "billing_site.wsgi"]
     program += ["--bind", f"{ports.LOOPBACK}:{site.port}", "--no-control-socket"]
     program += ["--worker-class", "gthread", "--workers", str(WEB_WORKERS), "--threads", str(WEB_THREADS)]
     program += ["--graceful-timeout", "10", "--access-logfile", "-"]

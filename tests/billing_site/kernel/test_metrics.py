@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import prometheus_client
 import pytest
 from django.db import connection
@@ -15,10 +17,10 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from billing_site import settings as service_settings
-from billing_site.kernel import metrics
+from billing_site.embedded import ports
+from billing_site.kernel import keys, metrics
 from tests.factories import kernel as factories
-
-pytestmark = pytest.mark.django_db
+from tests.support import waiting
 
 
 @pytest.fixture
@@ -37,6 +39,7 @@ def scrape(by: APIClient | None = None) -> str:
     return str(response.content.decode())
 
 
+@pytest.mark.django_db
 class TestAccess:
     def test_is_refused_without_a_key_and_without_the_scope(self) -> None:
         assert APIClient().get("/metrics").status_code == 401
@@ -62,6 +65,7 @@ class TestAccess:
         assert factories.client().post("/metrics").status_code == 405
 
 
+@pytest.mark.django_db
 class TestGauges:
     def test_are_read_anew_for_each_scrape(self, registered: Any) -> None:
         figures = iter([3, 4])
@@ -102,14 +106,14 @@ class TestGauges:
 COUNT = """
 import sys, django
 django.setup()
-from billing_site.kernel import metrics
+from billing_site.kernel import keys, metrics
 metrics.stale_served.labels("test").inc(int(sys.argv[1]))
 """
 SHOW = """
 import django
 django.setup()
 import prometheus_client
-from billing_site.kernel import metrics
+from billing_site.kernel import keys, metrics
 print(prometheus_client.generate_latest(metrics._counters()).decode())
 """
 
@@ -128,3 +132,34 @@ def test_counters_of_several_processes_are_added_up(tmp_path: Path) -> None:
     run(COUNT, "3")
     run(COUNT, "4")
     assert 'billing_stale_served_total{cache="test"} 7.0' in run(SHOW)
+
+
+@pytest.mark.processes
+def test_any_worker_of_gunicorn_tells_the_counters_of_all(committed_db: str) -> None:
+    port = ports.find_free()
+    program = [sys.executable, "-m", "gunicorn", "--config", "python:billing_site.web_server", "billing_site.wsgi"]
+    program += ["--bind", f"127.0.0.1:{port}", "--workers", "3", "--no-control-socket"]
+    address = f"http://127.0.0.1:{port}"
+    _, secret = keys.create_api_key(name="k", scopes=["admin"], now=datetime(2026, 11, 1, tzinfo=UTC))
+    headers = {"Authorization": f"Bearer {secret}"}
+    event = {"tenant_id": "acme", "event_type": "api_call"}
+    web = subprocess.Popen(program, cwd=service_settings.BASE_DIR, stderr=subprocess.DEVNULL)
+    try:
+        waiting.until(lambda: _answers(f"{address}/healthz"), seconds=60, what="gunicorn")
+        for n in range(30):
+            sent = httpx.post(f"{address}/v1/events", json={**event, "idempotency_key": f"k{n % 20}"}, headers=headers)
+            assert sent.status_code == 200
+        for _ in range(6):
+            text = httpx.get(f"{address}/metrics", headers=headers).text
+            assert "billing_events_accepted_total 20.0" in text
+            assert "billing_events_duplicate_total 10.0" in text
+    finally:
+        web.terminate()
+        web.wait(20)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False

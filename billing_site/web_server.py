@@ -1,4 +1,8 @@
-"""What gunicorn must know before it starts its workers: where they keep their counters for ``/metrics``."""
+"""
+gunicorn's configuration (``--config python:billing_site.web_server``): where its workers keep their counters.
+
+Without it each worker tells its own counters at ``/metrics``.
+"""
 
 import os
 import shutil
