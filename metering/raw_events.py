@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from metering import hours, partitions
+from metering import hours, partitions, requests
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class RawEvent:
     event_timestamp: datetime
     source: str
     properties: dict[str, Any]
+    corrects: str | None
+    void: bool
     created_at: datetime
 
 
@@ -67,19 +69,23 @@ def list_raw_events(
                 "newest_hour": hours.hour_of(newest),
                 "before_timestamp": before[0] if before else None,
                 "before_key": before[1] if before else None,
+                "request_type": requests.EVENT_TYPE,
                 "limit": limit + 1,
             },
         )
         found = cursor.fetchall()
     events = [
-        RawEvent(key, tenant_id, event_type, quantity, idempotency_key, at, source, json.loads(properties), created_at)
-        for key, event_type, quantity, idempotency_key, at, source, properties, created_at in found
+        RawEvent(
+            key, tenant_id, event_type, quantity, name, at, source, json.loads(properties), corrects, void, created_at
+        )
+        for key, event_type, quantity, name, at, source, properties, corrects, void, created_at in found
     ]
     return RawEventPage(events=events[:limit], has_more=len(events) > limit)
 
 
 # The event store is ordered by hour, then series, so a tenant's events are found from the hours that it has any in:
-# those that are summarised, and those touched since. Of these only the newest that fill the page are looked into; an
+# those that are summarised, and those touched since or set aside; and, because no summary counts them, those of
+# corrections, of what they correct, and of requests. Of these only the newest that fill the page are looked into; an
 # hour that the page's bounds cut may have nothing to give, so it weighs nothing.
 _PAGE: Final = """
     WITH mine AS (
@@ -87,7 +93,10 @@ _PAGE: Final = """
         WHERE tenant_id = %(tenant_id)s AND (%(event_type)s::text IS NULL OR event_type = %(event_type)s)
     ),
     having_events AS (
-        SELECT mine.series_id, (extract(epoch FROM summary.period_start) / 3600)::int AS event_hour, summary.event_count
+        SELECT
+            mine.series_id,
+            floor(extract(epoch FROM summary.period_start) / 3600)::int AS event_hour,
+            summary.event_count
         FROM metering_usage_summary AS summary
         JOIN mine ON mine.event_type = summary.meter
         WHERE summary.tenant_id = %(tenant_id)s AND summary.group_key = '' AND summary.granularity = 'hour'
@@ -98,6 +107,17 @@ _PAGE: Final = """
         CROSS JOIN unnest(batch.series_ids, batch.hours) AS touched(series_id, event_hour)
         JOIN mine ON mine.series_id = touched.series_id
         WHERE touched.event_hour BETWEEN %(start_hour)s AND %(newest_hour)s
+        UNION ALL
+        -- An hour may have nothing but corrections, which count elsewhere, or voided events, and then no summary.
+        SELECT correction.series_id, correction.event_hour, 1
+        FROM metering_correction AS correction
+        JOIN mine ON mine.series_id = correction.series_id
+        WHERE correction.event_hour BETWEEN %(start_hour)s AND %(newest_hour)s
+        UNION ALL
+        SELECT correction.original_series_id, correction.original_event_hour, 1
+        FROM metering_correction AS correction
+        JOIN mine ON mine.series_id = correction.original_series_id
+        WHERE correction.original_event_hour BETWEEN %(start_hour)s AND %(newest_hour)s
     ),
     weighed AS (
         SELECT
@@ -120,7 +140,7 @@ _PAGE: Final = """
     )
     SELECT
         event.key_hash, mine.event_type, event.quantity, event.idempotency_key, event.event_timestamp, event.source,
-        event.properties, event.created_at
+        event.properties, event.corrects, event.void, event.created_at
     FROM newest
     JOIN mine USING (series_id)
     CROSS JOIN LATERAL (

@@ -29,6 +29,8 @@ class RawEventSerializer(serializers.Serializer[Any]):
     event_timestamp = kernel.InstantField()
     source = serializers.CharField()  # type: ignore[assignment]  # the contract's name, and no option of the field
     properties = serializers.DictField()
+    corrects = serializers.CharField(allow_null=True)
+    void = serializers.BooleanField()
     created_at = kernel.InstantField()
 
 

@@ -352,3 +352,20 @@ class TestDeadLetters:
     def test_refuses_an_unknown_filter(self) -> None:
         assert client("usage:read").get("/v1/dead-letters?colour=red").status_code == 400
         assert client("usage:read").get("/v1/dead-letters?state=lost").status_code == 400
+
+
+class TestCorrections:
+    def test_shows_an_event_and_what_corrects_it(self) -> None:
+        now = clock.now()
+        first = {**GOOD, "event_timestamp": (now - timedelta(days=2)).isoformat()}
+        correction = {**GOOD, "idempotency_key": "k2", "corrects": "k1", "quantity": 5}
+        void = {"tenant_id": "acme", "event_type": "api_call", "idempotency_key": "k3", "corrects": "k1", "void": True}
+        assert post({"events": [first, correction, void]}).json()["accepted"] == 3
+        for _ in range(2):  # before aggregation and after
+            shown = client("usage:read").get("/v1/events?tenant_id=acme").json()["data"]
+            assert sorted((e["idempotency_key"], e["corrects"], e["void"], e["quantity"]) for e in shown) == [
+                ("k1", None, False, 3),
+                ("k2", "k1", False, 5),
+                ("k3", "k1", True, 0),
+            ]
+            aggregation.aggregate_usage(now=clock.now())
