@@ -48,10 +48,10 @@ class Migration(migrations.Migration):
                 "db_table": "metering_correction",
                 "ordering": ["-created_at", "-batch_id", "-position"],
                 "indexes": [
-                    models.Index(fields=["event_hour", "series_id"], name="metering_correction_by_own"),
+                    models.Index(fields=["series_id", "event_hour"], name="metering_correction_by_own"),
                     models.Index(
                         condition=models.Q(("original_event_hour__isnull", False)),
-                        fields=["original_event_hour", "original_series_id"],
+                        fields=["original_series_id", "original_event_hour"],
                         name="metering_correction_by_origin",
                     ),
                     models.Index(

@@ -59,9 +59,9 @@ class Correction(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["event_hour", "series_id"], name="metering_correction_by_own"),
+            models.Index(fields=["series_id", "event_hour"], name="metering_correction_by_own"),
             models.Index(
-                fields=["original_event_hour", "original_series_id"],
+                fields=["original_series_id", "original_event_hour"],
                 name="metering_correction_by_origin",
                 condition=models.Q(original_event_hour__isnull=False),
             ),

@@ -79,3 +79,30 @@ class TestListRawEvents:
         assert keys(tenant_id="nobody") == []
         aggregation.aggregate_usage(now=NOW)
         assert keys(event_type="api_call", **within) == ["last", "first"]
+
+    @pytest.mark.parametrize("summarised", [False, True])
+    def test_shows_a_correction_and_what_it_corrects(self, *, summarised: bool) -> None:
+        first = event(event_timestamp=NOW - timedelta(days=2))
+        fix = event(corrects=first.idempotency_key, void=True, quantity=0, event_timestamp=NOW - timedelta(days=1))
+        factories.ingest(first)
+        factories.ingest(fix)
+        if summarised:
+            aggregation.aggregate_usage(now=NOW)
+        found = page().events
+        assert [(one.idempotency_key, one.corrects, one.void) for one in found] == [
+            (fix.idempotency_key, first.idempotency_key, True),
+            (first.idempotency_key, None, False),
+        ]
+
+    def test_shows_a_request_that_is_not_billable(self) -> None:
+        factories.ingest(event(event_type="api.request", properties={"billable": False}))
+        aggregation.aggregate_usage(now=NOW)
+        assert len(page().events) == 1
+
+    def test_shows_both_sides_of_a_split_hour(self) -> None:
+        hour = NOW.replace(minute=0) - timedelta(hours=3)
+        for minute in (10, 40):
+            factories.ingest(event(event_timestamp=hour + timedelta(minutes=minute)))
+        aggregation.split_hour(tenant_id="acme-corp", at=hour + timedelta(minutes=30), now=NOW)
+        aggregation.aggregate_usage(now=NOW)
+        assert len(keys()) == 2
