@@ -118,6 +118,18 @@ _PAGE: Final = """
         FROM metering_correction AS correction
         JOIN mine ON mine.series_id = correction.original_series_id
         WHERE correction.original_event_hour BETWEEN %(start_hour)s AND %(newest_hour)s
+        UNION ALL
+        SELECT aside.series_id, aside.event_hour, 1
+        FROM metering_quarantined_window AS aside
+        JOIN mine ON mine.series_id = aside.series_id
+        WHERE aside.event_hour BETWEEN %(start_hour)s AND %(newest_hour)s
+        UNION ALL
+        -- Nor is an hour summarised that has only requests that are not billable; their roll-up has it.
+        SELECT mine.series_id, (extract(epoch FROM summary.period_start) / 3600)::int, summary.requests
+        FROM metering_request_summary AS summary
+        JOIN mine ON mine.event_type = %(request_type)s
+        WHERE summary.tenant_id = %(tenant_id)s AND summary.granularity = 'hour'
+            AND summary.period_start >= %(start_hour_at)s AND summary.period_start <= %(newest)s
     ),
     weighed AS (
         SELECT
