@@ -289,7 +289,11 @@ SPECTACULAR_SETTINGS = {
         "metering.openapi.add_requests",
         "billing_site.kernel.openapi.add_probes",
     ],
-    "ENUM_NAME_OVERRIDES": {"SideEnum": ["debit", "credit"]},
+    "ENUM_NAME_OVERRIDES": {
+        "SideEnum": ["debit", "credit"],
+        "AggregationEnum": "metering.models.Aggregation",
+        "DeadLetterStateEnum": "metering.models.DeadLetterState",
+    },
 }
 
 # --- admin ----------------------------------------------------------------------------------------------------------

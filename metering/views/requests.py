@@ -1,6 +1,5 @@
 """Gateway records in, and what a tenant's requests add up to."""
 
-
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import extend_schema

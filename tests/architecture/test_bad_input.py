@@ -67,7 +67,8 @@ class TestPost:
     def test_with_an_unknown_field_is_a_400_with_its_pointer(self, path: str) -> None:
         before = stored()
         response = factories.client().post(path, {"no_such_field": 1}, format="json")
-        if path in ("/v1/events", "/v1/events/requests"):  # one object is one event, and a bad event has a verdict of its own
+        # One object is one event, and a bad event has a verdict of its own.
+        if path in ("/v1/events", "/v1/events/requests"):
             assert response.json()["rejected"] == 1
             return
         assert_problem(response, 400, *missing(path))
