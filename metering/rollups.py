@@ -20,12 +20,10 @@ def roll_up(*, slice_: recompute.Slice, meters: Iterable[models.Meter]) -> int:
     Idempotency, locks: as ``recompute.recompute``, after which it must run.
     """
     meters = list(meters)
-    statements = [_DAYS, _MONTHS]
-    if any(meter.group_by and meter.aggregation != models.Aggregation.UNIQUE_COUNT for meter in meters):
-        statements += [_GROUPED_DAYS, _GROUPED_MONTHS]
+    has_groups = any(meter.group_by and meter.aggregation != models.Aggregation.UNIQUE_COUNT for meter in meters)
     changed = 0
     with connection.cursor() as cursor:
-        for statement in statements:
+        for statement in STATEMENTS + GROUPED_STATEMENTS if has_groups else STATEMENTS:
             cursor.execute(statement, slice_.values())
             changed += int(cursor.fetchone()[0])
     for meter in meters:
@@ -157,7 +155,11 @@ def _statement(*, granularity: str, below: str, meters: str, groups: str) -> str
     return start + statements.WRITE.format(granularity=granularity) + _CHANGED
 
 
-_DAYS: Final = _statement(granularity="day", below="hour", meters=_ALL_METERS, groups="=")
-_MONTHS: Final = _statement(granularity="month", below="day", meters=_ALL_METERS, groups="=")
-_GROUPED_DAYS: Final = _statement(granularity="day", below="hour", meters=_METERS_WITH_GROUPS, groups="<>")
-_GROUPED_MONTHS: Final = _statement(granularity="month", below="day", meters=_METERS_WITH_GROUPS, groups="<>")
+STATEMENTS: Final = (
+    _statement(granularity="day", below="hour", meters=_ALL_METERS, groups="="),
+    _statement(granularity="month", below="day", meters=_ALL_METERS, groups="="),
+)
+GROUPED_STATEMENTS: Final = (
+    _statement(granularity="day", below="hour", meters=_METERS_WITH_GROUPS, groups="<>"),
+    _statement(granularity="month", below="day", meters=_METERS_WITH_GROUPS, groups="<>"),
+)

@@ -203,7 +203,6 @@ def _read_hours(reading: _Reading, split: _SplitHours) -> Mapping[str, Figures]:
             {
                 "tenant_id": reading.tenant_id,
                 "meters": list(reading.types),
-                "granularities": [models.Granularity.HOUR] * len(reading.types),
                 "period_start": reading.period.starts_at,
                 "period_end": reading.period.ends_at,
                 "unknown_meters": [meter for meter, _ in unknown],
@@ -338,18 +337,17 @@ _SPLIT_HOURS: Final = """
 """
 
 # An hour's row that lies before the period may be the first part of a split hour, so hours begin where the period does.
-# OFFSET, and a granularity that is no constant, keep the look at a meter's hours a probe into the key, whatever the
-# statistics say: an index of all tenants' hours would look as good where there are none.
+# OFFSET keeps the look at a meter's hours a probe into the key, whatever the statistics say.
 _HOURS: Final = """
     SELECT
         wanted.meter, coalesce(sum(summary.total), 0), coalesce(sum(summary.event_count), 0), max(summary.maximum),
         (array_agg(summary.latest ORDER BY summary.period_start DESC) FILTER (WHERE summary.latest IS NOT NULL))[1]
-    FROM unnest(%(meters)s::text[], %(granularities)s::text[]) AS wanted(meter, granularity)
+    FROM unnest(%(meters)s::text[]) AS wanted(meter)
     LEFT JOIN LATERAL (
         SELECT hour.period_start, hour.total, hour.event_count, hour.maximum, hour.latest
         FROM metering_usage_summary AS hour
         WHERE hour.tenant_id = %(tenant_id)s AND hour.meter = wanted.meter AND hour.group_key = ''
-            AND hour.granularity = wanted.granularity
+            AND hour.granularity = 'hour'
             AND hour.period_start >= %(period_start)s AND hour.period_start < %(period_end)s
         OFFSET 0
     ) AS summary

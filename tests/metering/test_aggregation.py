@@ -11,7 +11,7 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metering import aggregation, hours, models, slices, statements
+from metering import aggregation, hours, models, recompute, rollups, slices, statements
 from tests.factories import metering as factories
 
 NOW = factories.NOW
@@ -184,6 +184,52 @@ class TestRecompute:
             (explained,) = cursor.fetchone()
         found: dict[str, Any] = (json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"]
         return found
+
+
+@pytest.mark.django_db
+class TestWithoutStatistics:
+    """A database that was filled just now: nothing tells the planner yet how many tenants an hour has."""
+
+    @pytest.fixture
+    def values(self) -> dict[str, Any]:
+        midnight = datetime(2026, 11, 20, tzinfo=UTC)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO metering_series (tenant_id, event_type, created_at)"
+                " SELECT 't' || n, 'api_call', now() FROM generate_series(1, 2000) AS n"
+            )
+            cursor.execute(
+                "INSERT INTO metering_usage_summary"
+                " (tenant_id, meter, group_key, granularity, period_start, total, event_count, computed_at)"
+                " SELECT 't' || n, 'api_call', '', 'hour', %s + hour * interval '1 hour', 1, 1, now()"
+                " FROM generate_series(1, 2000) AS n CROSS JOIN generate_series(0, 23) AS hour",
+                [midnight],
+            )
+        hour = hours.hour_of(midnight) + 11
+        windows = [(series_id, hour) for series_id in models.Series.objects.values_list("pk", flat=True)]
+        slice_ = recompute.Slice(shard=0, windows=windows, now=NOW, types={})
+        return slice_.values() | {"whole_hours": recompute.as_array([hour])}
+
+    def indexes(self, statement: str, values: dict[str, Any]) -> set[str]:
+        """Those by which summaries are found."""
+        with connection.cursor() as cursor:
+            cursor.execute("EXPLAIN (FORMAT JSON) " + statement, values)
+            (explained,) = cursor.fetchone()
+        plan = (json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"]
+        found = {node["Index Name"] for node in nodes(plan) if "Index Name" in node}
+        return {name for name in found if name.startswith("metering_usage_summary")}
+
+    @pytest.mark.parametrize("statement", [statements.RECOMPUTE, statements.SPECIAL, *rollups.STATEMENTS])
+    def test_never_reads_all_tenants_for_one(self, statement: str, values: dict[str, Any]) -> None:
+        found = self.indexes(statement, values)
+        assert found
+        assert found <= {"metering_usage_summary_is_one_per_window", "metering_usage_summary_groups"}
+
+    def test_reads_a_whole_hour_by_its_own_index(self, values: dict[str, Any]) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_nestloop = off")
+        found = self.indexes(statements.RECOMPUTE_WHOLE_HOURS, values)
+        assert found == {"metering_usage_summary_by_hour"}
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -103,7 +103,7 @@ def expected(meter: models.Meter, sent: Sequence[Sent], start: datetime, end: da
     ]
     if meter.aggregation == "unique_count":
         said = [one.properties.get(meter.property) for one in inside]
-        return len({str(value).lower() for value in said if isinstance(value, str | int)})
+        return len({str(value).lower() for value in said if isinstance(value, str | int | float)})
     values = [(one.minute, one.properties.get(meter.property, "")) for one in inside]
     if meter.property == "":
         values = [(one.minute, one.quantity) for one in inside]
