@@ -58,13 +58,17 @@ def split_hour(*, tenant_id: str, at: datetime, now: datetime) -> bool:
     """
     Cut a tenant's hour in two at a moment inside it, because a billing period begins or ends there; whether it was new.
 
-    From the next run on the hour has a summary on each side. A moment at which an hour begins needs no split.
+    From the next run on the hour has a summary on each side. A moment at which an hour begins needs no split, and an
+    hour whose events were archived and dropped gets none: its summary can no longer be cut.
     Idempotency: a hour is split once at a moment. Opens its own transaction, or joins the caller's.
+    Locks: the event store in ACCESS SHARE, so that the month is not dropped before the hour is summarised in parts.
     """
     hour = hours.hour_of(at)
     if hours.start_of(hour) == at:
         return False
     with transaction.atomic(), connection.cursor() as cursor:
+        if not slices.without_dropped([(0, hour)]):
+            return False
         cursor.execute(
             """
             INSERT INTO metering_window_split (tenant_id, event_hour, split_at, created_at) VALUES (%s, %s, %s, %s)

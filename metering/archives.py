@@ -225,6 +225,17 @@ def dropped_months() -> frozenset[date]:
     return months
 
 
+def hold_months() -> frozenset[date]:
+    """
+    The months that are read-only now. No other month is dropped until the transaction ends.
+
+    Requires an open transaction. Locks: the event store in ACCESS SHARE, which only who drops or drains waits for.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE ONLY metering_event IN ACCESS SHARE MODE")
+    return _read()
+
+
 def forget_dropped_months() -> None:
     """Read them anew next time, because one was sealed or restored."""
     _cached.pop(_database_name(), None)

@@ -6,9 +6,9 @@ events, the windows these touch, and the dead letters of what was refused. A key
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -99,7 +99,7 @@ def ingest(
         partitions.ensure(event_hours={event.hour for event in judged.ready.values()})
         try:
             with transaction.atomic():
-                accepted = _store(judged, now, archived_months) if judged.ready or judged.held else 0
+                accepted = _store(judged, now) if judged.ready or judged.held else 0
                 errors = _bury(judged.refused, events, payload_of, only_tenant_id, now) if judged.refused else []
         except IntegrityError as error:
             if database.raised_constraint(error) != archives.SEALED:
@@ -112,12 +112,15 @@ def ingest(
             return IngestReport(accepted=accepted, duplicates=judged.duplicates, rejected=len(errors), errors=errors)
 
 
-def _store(judged: rules.Judged, now: datetime, archived_months: Collection[date]) -> int:
+def _store(judged: rules.Judged, now: datetime) -> int:
     """Write what is new, and drop the rest from ``ready``; the number of events written."""
     batch = _open_batch()
     if judged.held:
         _settle_held(judged)
-    originals = corrections.refuse_faulty(judged, archived_months=archived_months) if judged.corrections else {}
+    originals: Mapping[str, corrections.KnownKey] = {}
+    if judged.corrections:
+        # Read anew, and held: what is stored in a month that was dropped meanwhile would be corrected for nothing.
+        originals = corrections.refuse_faulty(judged, archived_months=archives.hold_months())
     if judged.ready:
         _store_new(judged, originals, batch, now)
     judged.settle_later()

@@ -90,7 +90,7 @@ class Run:
                 return False
             if claim.oldest_xid is not None:
                 claim.windows += _link_corrections(self.shard, claim.oldest_xid, known=claim.windows)
-            windows = _without_dropped(claim.windows)
+            windows = without_dropped(claim.windows)
             held = quarantine.hold_back(windows=windows, started_at=claim.started_at)
             if held:
                 windows = [window for window in windows if window not in held]
@@ -111,7 +111,7 @@ class Run:
             claim = self._claim(models.TouchedStage.ROLL_UP, None)
             if claim is None:
                 return False
-            windows = _without_dropped(claim.windows)
+            windows = without_dropped(claim.windows)
             changed, failed = quarantine.work_around(windows, partial(self._roll_up, self._rules(windows)))
             quarantine.set_aside(shard=self.shard, failed=failed, started_at=claim.started_at, now=self.now)
         self.report.rolled_up += sum(changed)
@@ -130,7 +130,7 @@ class Run:
                 return False
             windows = _list_next(backfill)
             count = partial(self._count_for, backfill.meter)
-            _, failed = quarantine.work_around(_without_dropped(windows), count)
+            _, failed = quarantine.work_around(without_dropped(windows), count)
             quarantine.set_aside(shard=self.shard, failed=failed, started_at=backfill.started_at, now=self.now)
             backfill.windows += len(windows)
             if windows:
@@ -238,7 +238,7 @@ _CLAIM: Final = """
 """
 
 
-def _without_dropped(windows: list[recompute.Window]) -> list[recompute.Window]:
+def without_dropped(windows: list[recompute.Window]) -> list[recompute.Window]:
     """
     The windows but those whose events were archived and dropped: these must not be recomputed from nothing.
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from django.conf import LazySettings
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from billing_site.kernel import database
-from metering import aggregation, archives, errors, models, partitions, restoration
+from metering import aggregation, archives, errors, models, partitions, restoration, usage
 from metering.lake import export, layout
 from tests.factories import metering as factories
 from tests.metering.months import LATER, MARCH, THEN, event, fill, stored, summaries
@@ -234,6 +234,18 @@ class TestDroppedMonth:
     def test_has_its_place_kept_with_all_guards(self) -> None:
         assert MARCH in partitions.list_months()
         assert guards("metering_event_2025_03") == GUARDS
+
+    def test_has_no_hour_split_that_was_summarised_whole(self) -> None:
+        moment = datetime(2025, 3, 16, 12, 30, tzinfo=UTC)
+        assert not aggregation.split_hour(tenant_id="t0", at=moment, now=LATER)
+        aggregation.aggregate_usage(now=LATER)
+        with pytest.raises(errors.UsageArchived):
+            usage.totals(
+                tenant_id="t0",
+                meters=["api_call"],
+                period_start=moment,
+                period_end=moment + timedelta(days=1, minutes=30),
+            )
 
     def test_comes_back_event_by_event(self) -> None:
         counted = summaries()

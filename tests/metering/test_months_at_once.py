@@ -1,5 +1,8 @@
 """Months that are drained, sealed, dropped and restored while others read and write, with real commits."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -187,6 +190,35 @@ class TestDrop:
             )
         aggregation.aggregate_usage(now=LATER)
         assert summaries() == before
+
+
+class TestCorrect:
+    def test_refuses_what_corrects_a_month_that_another_process_dropped(self, folder: Path) -> None:
+        factories.ingest(event(event_timestamp=THEN, idempotency_key="k", quantity=10), now=THEN)
+        aggregation.aggregate_usage(now=THEN)
+        assert archives.dropped_months() == frozenset()  # remembered
+        command = [sys.executable, "manage.py", "archive_events", "--as-of", LATER.isoformat()]
+        subprocess.run(command, env={**os.environ, "ARCHIVE_URL": folder.as_uri()}, check=True, capture_output=True)
+        assert archives.dropped_months() == frozenset()
+        correction = event(event_timestamp=LATER, idempotency_key="c", corrects="k", quantity=4)
+        report = factories.ingest(correction, now=LATER)
+        assert [verdict.code for verdict in report.errors] == ["period_archived"]
+
+    def test_lets_no_month_be_dropped_before_the_window_is_corrected(self) -> None:
+        factories.ingest(event(event_timestamp=THEN, idempotency_key="k", quantity=10), now=THEN)
+        aggregation.aggregate_usage(now=THEN)
+        archives.archive_events(now=LATER, drops=[])
+        restoration.restore_events(months=[MARCH])  # opened again, so that it takes a correction
+        with transaction.atomic():
+            correction = event(event_timestamp=LATER, idempotency_key="c", corrects="k", quantity=4)
+            assert factories.ingest(correction, now=LATER).accepted == 1
+            report = Beside(partial(archives.archive_events, now=LATER, months=[MARCH])).answer()
+            assert report.waiting == {"2025-03": "the event store is busy"}
+        report = archives.archive_events(now=LATER, months=[MARCH])
+        assert report.waiting == {"2025-03": "windows of it are not summarised yet"}
+        aggregation.aggregate_usage(now=LATER)
+        assert archives.archive_events(now=LATER, months=[MARCH]).dropped == ["2025-03"]
+        assert {row[4] for row in summaries()} == {4}
 
 
 class TestRestore:
