@@ -74,7 +74,8 @@ class TestStart:
 
     def test_documents_every_variable_it_reads(self) -> None:
         text = Path(settings.__file__).read_text(encoding="utf-8")
-        read = set(re.findall(r'(?:env\.\w+|_service_url|_choice|_database|_flag|_seconds)\(\s*"([A-Z_]+)"', text))
+        readers = r"env\.\w+|_service_url|_choice|_database|_flag|_seconds|_rate_limits"
+        read = set(re.findall(rf'(?:{readers})\(\s*"([A-Z_]+)"', text))
         documented = set(re.findall(r"^``([A-Z_]+)``", text, re.MULTILINE))
         assert read
         assert read == documented
