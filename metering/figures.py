@@ -114,6 +114,7 @@ def count_events(
                 "is_unique": meter is not None and meter.aggregation == models.Aggregation.UNIQUE_COUNT,
                 "filters": json.dumps(meter.filters if meter else {}),
                 "group_by": meter.group_by if meter else [],
+                "is_request": event_type == request_rollup.EVENT_TYPE,
                 "only_billable": meter is not None and meter.event_type == request_rollup.EVENT_TYPE,
             },
         )
@@ -160,13 +161,17 @@ _COUNT_EVENTS: Final = """
         SELECT
             stretch.place, event.key_hash, event.event_timestamp, event.group_key,
             CASE WHEN event.number IS NULL AND %(property)s <> '' AND NOT %(is_unique)s THEN NULL
-                ELSE coalesce(event.number, correction.quantity, event.quantity) END AS value,
+                ELSE coalesce(
+                    event.number, CASE WHEN event.is_amendable THEN correction.quantity END, event.quantity
+                ) END AS value,
             event.text
         FROM stretch
         CROSS JOIN generate_series(stretch.first_hour, stretch.end_hour - 1) AS hour(number)
         CROSS JOIN LATERAL (
             SELECT
                 event.key_hash, event.event_timestamp, event.quantity,
+                -- A request that is not billable stays so, whatever amends it.
+                NOT %(is_request)s OR event.properties ->> 'billable' IS DISTINCT FROM 'false' AS is_amendable,
                 CASE
                     WHEN %(property)s = '' OR %(is_unique)s THEN NULL
                     WHEN jsonb_typeof(event.properties -> %(property)s) IS DISTINCT FROM 'number' THEN NULL

@@ -20,11 +20,12 @@ _FIGURES: Final = """
         count(*) FILTER (WHERE request.status_class = '5') AS server_errors
 """
 # Properties are what a sender says: what has not the form of a status or a time (up to 10^9 ms) counts as none, so that
-# no event poisons a window. The latest correction gives its original another quantity, or takes it out: one probe for
-# each event, in windows that have any, so that the cost stays in line when a whole hour is amended.
+# no event poisons a window. The latest correction gives its original another quantity (a request that is not billable
+# stays so), or takes it out: one probe for each event, in windows that have any, so that the cost stays in line when a
+# whole hour is amended.
 _REQUESTS: Final = """(
         SELECT
-            coalesce(amended.quantity, event.quantity) AS quantity,
+            coalesce(CASE WHEN {is_billable} THEN amended.quantity END, event.quantity) AS quantity,
             coalesce(left(event.properties ->> 'endpoint', 255), '') AS endpoint,
             coalesce(left(event.properties ->> 'api_key_id', 255), '') AS api_key,
             {is_billable} AS is_billable,

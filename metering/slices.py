@@ -66,6 +66,12 @@ class _Rules:
     meters: Sequence[models.Meter]
     types: Mapping[int, str]
 
+    def with_different_values(self, windows: Iterable[recompute.Window]) -> set[recompute.Window]:
+        """Windows of types whose different values are counted: other values may have come in the place of as many."""
+        unique = models.Aggregation.UNIQUE_COUNT
+        types = {meter.event_type for meter in self.meters if meter.aggregation == unique}
+        return {window for window in windows if self.types.get(window[0]) in types}
+
 
 @dataclass
 class Run:
@@ -97,7 +103,8 @@ class Run:
             rules = self._rules(windows)
             changed, failed = quarantine.work_around(windows, partial(self._recompute, rules))
             quarantine.set_aside(shard=self.shard, failed=failed, started_at=claim.started_at, now=self.now)
-            append_touched(self.shard, sorted(set(changed)), models.TouchedStage.ROLL_UP, claim.started_at)
+            above = {*changed, *rules.with_different_values(windows)} - failed.keys()
+            append_touched(self.shard, sorted(above), models.TouchedStage.ROLL_UP, claim.started_at)
         self.report.slices += 1
         self.report.windows += len(windows)
         self.report.changed += len(changed)

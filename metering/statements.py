@@ -244,8 +244,13 @@ _STORED: Final = """
 # What is told apart by a unique count: a text, a number, true or false. 1 and "1" are the same.
 _TEXT: Final = """CASE WHEN jsonb_typeof(event.properties -> %(property)s) IN ('string', 'number', 'boolean')
                     THEN event.properties ->> %(property)s END"""
-# What is summed: the quantity as corrected, or a property that has the form of one.
-_QUANTITY: Final = "coalesce(correction.quantity, event.quantity)"
+# What is summed: the quantity as corrected, or a property that has the form of one. A request that is not billable
+# stays so, whatever amends it.
+_QUANTITY: Final = f"""coalesce(
+                CASE WHEN touched.meter <> '{request_rollup.EVENT_TYPE}' OR {request_rollup.IS_BILLABLE}
+                    THEN correction.quantity END,
+                event.quantity
+            )"""
 _PROPERTY: Final = """CASE
                 WHEN jsonb_typeof(event.properties -> %(property)s) IS DISTINCT FROM 'number' THEN NULL
                 WHEN event.properties ->> %(property)s !~ '^[0-9]{1,16}$' THEN NULL

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metering import aggregation, hours, models, recompute, schemas
+from metering import aggregation, hours, models, recompute, schemas, usage
 from tests.factories import metering as factories
 
 pytestmark = pytest.mark.django_db
@@ -111,6 +111,28 @@ class TestMeters:
         assert row("users", granularity="day", at=HOUR.replace(hour=0)).unique_count == 2
         assert row("users", granularity="month", at=HOUR.replace(day=1, hour=0)).unique_count == 3
         assert row("users", granularity="month", at=datetime(2026, 10, 1, tzinfo=UTC)).unique_count == 2
+
+    def test_bills_no_request_that_is_not_billable_whatever_amends_it(self) -> None:
+        sent({"billable": False}, event_type="api.request", idempotency_key="r", quantity=5)
+        factories.ingest(event(event_type="api.request", corrects="r", quantity=7))
+        aggregate()
+        assert figures("api.request") == (0, 1)
+        assert models.RequestSummary.objects.get(granularity="hour").units == 0
+        end = HOUR + timedelta(minutes=30)  # within the hour, so that events are counted
+        found = usage.totals(tenant_id="acme-corp", meters=["api.request"], period_start=HOUR, period_end=end)
+        assert found["api.request"].quantity == 0
+
+    def test_counts_a_days_values_again_where_another_one_took_the_place_of_one(self) -> None:
+        meter("users", aggregation="unique_count", property="user")
+        sent({"user": "a"}, idempotency_key="first")
+        factories.ingest(event(event_timestamp=HOUR - timedelta(hours=1), properties={"user": "a"}))
+        aggregate()
+        factories.ingest(event(corrects="first", void=True, quantity=0))
+        sent({"user": "b"})
+        aggregate()
+        assert row("users").unique_count == 1
+        assert row("users", granularity="day", at=HOUR.replace(hour=0)).unique_count == 2
+        assert row("users", granularity="month", at=HOUR.replace(day=1, hour=0)).unique_count == 2
 
     def test_takes_only_what_its_filters_accept(self) -> None:
         meter("eu", filters={"region": ["eu", "uk"], "tier": ["1"]})
