@@ -181,6 +181,8 @@ class TestDoors:
 
 
 class TestWriters:
+    @pytest.mark.processes
+    @pytest.mark.timeout(400)
     def test_8_that_send_the_same_50_000_events_in_random_order_store_50_000(
         self, committed_db: str, tmp_path: Path
     ) -> None:
