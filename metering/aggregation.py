@@ -20,7 +20,7 @@ from typing import Final
 
 from django.db import connection, transaction
 
-from metering import hours, ingestion, models, slices
+from metering import hours, ingestion, models, repeats, slices
 
 CHANGES_KEPT_FOR: Final = timedelta(days=7)
 _SLICE_BATCHES: Final = 1_000
@@ -48,6 +48,7 @@ def aggregate_usage(
         except slices.ShardIsBusy:
             report.busy += 1
     _prune_changed_windows(now)
+    repeats.tidy(now=now)
     report.remaining = _find_touched()[1]
     report.quarantined = models.QuarantinedWindow.objects.count()
     report.needs_person = models.QuarantinedWindow.objects.filter(state=models.QuarantineState.STUCK).exists()

@@ -20,7 +20,7 @@ class MeteringConfig(AppConfig):
         "metering_archived_file": "SELECT, INSERT, UPDATE",
         "metering_touched_window": "SELECT, INSERT, DELETE",  # claimed by deleting
         "metering_correction": "SELECT, INSERT, UPDATE",  # linked to its original, once
-        "metering_repeated_event": "SELECT, INSERT",
+        "metering_repeated_event": "SELECT, INSERT, DELETE",  # added up, then pruned
         "metering_usage_summary": "SELECT, INSERT, UPDATE",
         "metering_dead_letter": "SELECT, INSERT, UPDATE",
         "metering_dead_letter_action": "SELECT, INSERT",

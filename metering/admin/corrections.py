@@ -45,7 +45,7 @@ class CorrectionAdmin(base.LargeTableAdmin):
 
 @admin.register(models.RepeatedEvent)
 class RepeatedEventAdmin(base.LargeTableAdmin):
-    """What was sent again, batch by batch."""
+    """What was sent again: the last days batch by batch, what is older added up (batch 0)."""
 
     list_display = ("batch_id", "tenant_id", "event_type", "event_hour", "duplicates", "conflicts", "created_at")
     list_filter = (base.RecentHours,)

@@ -1,6 +1,8 @@
-"""An index by hour that serves whole hours alone."""
+"""An index by hour that serves whole hours alone; what was sent again is added up and forgotten in time."""
 
 from django.db import migrations, models
+
+from billing_site.kernel import database
 
 
 class Migration(migrations.Migration):
@@ -15,4 +17,11 @@ class Migration(migrations.Migration):
                 name="metering_usage_summary_by_hour",
             ),
         ),
+        migrations.AddIndex(
+            model_name="repeatedevent",
+            index=models.Index(
+                condition=models.Q(("batch_id", 0), _negated=True), fields=["id"], name="metering_repeated_single"
+            ),
+        ),
+        database.run_sql_file(__file__, "upkeep.sql", "upkeep_reverse.sql"),
     ]

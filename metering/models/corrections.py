@@ -80,7 +80,8 @@ class RepeatedEvent(models.Model):
     """
     How many events of one batch, tenant, type and hour were sent before: as they were, or with other values.
 
-    ``event_hour`` is that of the event as sent again.
+    ``event_hour`` is that of the event as sent again. After two days the rows of many batches are added up, under the
+    batch 0, and these are kept for 90 days (``repeats``).
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -103,6 +104,7 @@ class RepeatedEvent(models.Model):
         ]
         indexes = [
             models.Index(fields=["tenant_id", "event_hour"], name="metering_repeated_by_hour"),
+            models.Index(fields=["id"], name="metering_repeated_single", condition=~models.Q(batch_id=0)),
         ]
 
     def __str__(self) -> str:

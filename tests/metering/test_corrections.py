@@ -8,6 +8,7 @@ import pytest
 from django.db import transaction
 from psycopg import errors as pg_errors
 
+from billing_site.kernel import clock
 from metering import aggregation, corrections, hours, ingestion, models, rules, schemas
 from tests.factories import metering as factories
 from tests.support.threads import results, run_together
@@ -298,8 +299,8 @@ class TestAppendOnly:
 
     @pytest.mark.parametrize("statement", ["UPDATE {} SET duplicates = 9", "DELETE FROM {}", "TRUNCATE {}"])
     def test_repeats_stay(self, statement: str, superuser_cursor: psycopg.Cursor) -> None:
-        ingest(original())
-        ingest(original())
+        for _ in range(2):
+            ingest(original(), now=clock.now(), allow_backfill=True)
         superuser_cursor.execute("SET session_replication_role = replica")
         with pytest.raises(pg_errors.CheckViolation) as raised:
             superuser_cursor.execute(statement.format("metering_repeated_event"))
