@@ -216,11 +216,11 @@ def dropped_months() -> frozenset[date]:
     (``SEALED``): call ``forget_dropped_months`` and judge the batch again.
     """
     if connection.in_atomic_block:
-        return _read()
+        return read_dropped_months()
     name = _database_name()
     read_at, months = _cached.get(name, (0.0, frozenset()))
     if read_at == 0.0 or time.monotonic() - read_at > _CACHE_SECONDS:
-        months = _read()
+        months = read_dropped_months()
         _cached[name] = (time.monotonic(), months)
     return months
 
@@ -233,7 +233,7 @@ def hold_months() -> frozenset[date]:
     """
     with connection.cursor() as cursor:
         cursor.execute("LOCK TABLE ONLY metering_event IN ACCESS SHARE MODE")
-    return _read()
+    return read_dropped_months()
 
 
 def forget_dropped_months() -> None:
@@ -241,7 +241,8 @@ def forget_dropped_months() -> None:
     _cached.pop(_database_name(), None)
 
 
-def _read() -> frozenset[date]:
+def read_dropped_months() -> frozenset[date]:
+    """The same, as the database says now."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT month FROM metering_archived_month WHERE restored_at IS NULL")
         return frozenset(month for (month,) in cursor.fetchall())

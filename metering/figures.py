@@ -96,7 +96,6 @@ def count_events(
     """
     if not stretches:
         return {}
-    _require_events(stretches)
     with connection.cursor() as cursor:
         cursor.execute(
             _COUNT_EVENTS,
@@ -118,14 +117,13 @@ def count_events(
                 "only_billable": meter is not None and meter.event_type == request_rollup.EVENT_TYPE,
             },
         )
-        return {
-            (stretches[place - 1], group_key): Figures(int(total), *rest)
-            for place, group_key, total, *rest in cursor.fetchall()
-        }
+        counted = cursor.fetchall()
+    _require_events(stretches)  # after the count, so that a month that was dropped before it is known by now
+    return {(stretches[place - 1], group_key): Figures(int(total), *rest) for place, group_key, total, *rest in counted}
 
 
 def _require_events(stretches: Sequence[Stretch]) -> None:
-    dropped = archives.dropped_months()
+    dropped = archives.read_dropped_months()
     if not dropped:
         return
     for stretch in stretches:

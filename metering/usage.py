@@ -85,8 +85,8 @@ def has_pending_windows(
     """
     Whether events of the tenant and period are stored that no hourly summary counts yet.
 
-    They wait for aggregation, or their window is quarantined, or a meter of ``meters`` is still being computed for what
-    was there before it. With ``meters``, only what these count.
+    They wait for aggregation, or their window is quarantined, or a correction of one was not linked to it yet, or a
+    meter of ``meters`` is still being computed for what was there before it. With ``meters``, only what these count.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -310,6 +310,15 @@ _PENDING: Final = """
             SELECT FROM metering_meter_backfill AS backfill
             JOIN metering_meter AS made ON made.id = backfill.meter_id
             WHERE backfill.finished_at IS NULL AND made.code = ANY(%(meters)s::text[])
+        )
+        -- A correction that came beside its original may lie in an hour that is outside, and be linked by the next run.
+        OR EXISTS (
+            SELECT FROM wanted
+            JOIN metering_correction AS waiting
+                ON waiting.series_id = wanted.id AND waiting.original_event_hour IS NULL AND waiting.fault = ''
+            JOIN metering_event_key AS key
+                ON key.key_hash = waiting.original_key_hash AND key.series_id = waiting.series_id
+            WHERE key.event_hour >= %(first)s AND key.event_hour < %(end)s
         )
 """
 

@@ -9,7 +9,7 @@ from django.db import transaction
 from psycopg import errors as pg_errors
 
 from billing_site.kernel import clock
-from metering import aggregation, corrections, hours, ingestion, models, rules, schemas
+from metering import aggregation, corrections, hours, ingestion, models, rules, schemas, usage
 from tests.factories import metering as factories
 from tests.support.threads import results, run_together
 
@@ -244,6 +244,19 @@ class TestTwoWriters:
                 results(run_together([lambda: aggregation.aggregate_usage(now=NOW)]))
         assert used() == (1, 1)
         assert models.Correction.objects.get().original_event_hour == hours.hour_of(THEN)
+
+    def test_leave_nothing_to_bill_before_the_correction_is_linked(self) -> None:
+        ingest(event(event_timestamp=THEN), event())  # month and series are there
+        with transaction.atomic():
+            ingest(amendment())  # in another day's hour
+            results(run_together([lambda: ingest(original())]))
+            results(run_together([lambda: aggregation.aggregate_usage(now=NOW)]))
+        period = {"period_start": THEN, "period_end": THEN + timedelta(hours=1)}
+        assert usage.has_pending_windows(tenant_id="acme-corp", meters=["api_call"], **period)
+        assert not usage.has_pending_windows(tenant_id="acme-corp", meters=["other"], **period)
+        aggregation.aggregate_usage(now=NOW)
+        assert not usage.has_pending_windows(tenant_id="acme-corp", meters=["api_call"], **period)
+        assert used() == (5, 2)
 
     def test_link_each_of_many_once(self) -> None:
         numbers = range(200)

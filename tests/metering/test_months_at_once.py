@@ -16,7 +16,7 @@ from django.conf import LazySettings
 from django.db import OperationalError, ProgrammingError, connection, connections, transaction
 from psycopg import errors as pg_errors
 
-from metering import aggregation, archives, hours, ingestion, models, partitions, restoration, schemas
+from metering import aggregation, archives, errors, hours, ingestion, models, partitions, restoration, schemas, usage
 from tests.factories import metering as factories
 from tests.metering.months import LATER, MARCH, THEN, event, fill, stored, summaries
 from tests.support import waiting
@@ -193,13 +193,20 @@ class TestDrop:
 
 
 class TestCorrect:
-    def test_refuses_what_corrects_a_month_that_another_process_dropped(self, folder: Path) -> None:
+    def test_corrects_and_counts_nothing_of_a_month_that_another_process_dropped(self, folder: Path) -> None:
         factories.ingest(event(event_timestamp=THEN, idempotency_key="k", quantity=10), now=THEN)
         aggregation.aggregate_usage(now=THEN)
         assert archives.dropped_months() == frozenset()  # remembered
         command = [sys.executable, "manage.py", "archive_events", "--as-of", LATER.isoformat()]
         subprocess.run(command, env={**os.environ, "ARCHIVE_URL": folder.as_uri()}, check=True, capture_output=True)
         assert archives.dropped_months() == frozenset()
+        with pytest.raises(errors.UsageArchived):  # a part of an hour is counted from events
+            usage.totals(
+                tenant_id="acme-corp",
+                meters=["api_call"],
+                period_start=THEN,
+                period_end=THEN + timedelta(minutes=10),
+            )
         correction = event(event_timestamp=LATER, idempotency_key="c", corrects="k", quantity=4)
         report = factories.ingest(correction, now=LATER)
         assert [verdict.code for verdict in report.errors] == ["period_archived"]
