@@ -1,13 +1,14 @@
 """Dead letters, what was done about each, and the bodies that do something."""
 
 import json
+import math
 from typing import Any, ClassVar, Final
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from billing_site.kernel import serializers as kernel
-from metering import dead_letters, models
+from metering import dead_letters, models, surrogates
 
 _SHOWN_ACTIONS: Final = 100
 
@@ -99,11 +100,22 @@ class DiscardRequest(kernel.StrictSerializer):
 
 
 def _as_json(text: str) -> Any:
+    """The value, or the text where there is none that could be sent as JSON again."""
+    sent = text.encode()
+    if surrogates.replace_halves(sent) != sent:
+        return text
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_read_float)
     except (ValueError, RecursionError):
         return text
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _read_float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits} is beyond any number that JSON is written with")
+    return number

@@ -63,3 +63,19 @@ class TestCountOpen:
         dead_letters.keep(letters=[letter(b"1")], now=NOW)
         text = client().get("/metrics").content.decode()
         assert 'billing_open_dead_letters{code="wrong_type"} 1.0' in text
+
+
+class TestShown:
+    @pytest.mark.parametrize(
+        "payload",
+        [rb'{"tenant_id": "acme", "idempotency_key": "\ud800"}', rb'{"quantity": 1e400}', rb'{"quantity": NaN}'],
+    )
+    def test_shows_as_text_what_no_answer_could_hold_as_json(self, payload: bytes) -> None:
+        letter_id = dead_letters.keep(letters=[letter(payload), letter(b'{"quantity": -1}')], now=NOW)[0]
+        reader = client("usage:read")
+        assert reader.get(f"/v1/dead-letters/{letter_id}").json()["payload"] == payload.decode()
+        shown = reader.get("/v1/dead-letters").json()["data"]
+        assert {row["id"] == letter_id: row["payload"] for row in shown} == {
+            True: payload.decode(),
+            False: {"quantity": -1},
+        }
