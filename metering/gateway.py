@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from billing_site.kernel import fields
-from metering import requests, schemas
+from metering import requests, schemas, surrogates
 
 SOURCE: Final = "gateway"
 _MAX_TIME_MS: Final = 10**9  # a longer one counts as none in the roll-up
@@ -82,7 +82,7 @@ def decode_record(text: bytes) -> schemas.EventIn | schemas.Refusal:
 def is_record(text: bytes) -> bool:
     """Whether a text, such as a dead letter's, has the form of a gateway record rather than of an event."""
     try:
-        members = _members.decode(text)
+        members = _members.decode(surrogates.replace_halves(text))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return "organization_id" in members and "tenant_id" not in members
@@ -133,7 +133,7 @@ def _explain(error: msgspec.ValidationError) -> tuple[schemas.Code, str]:
 
 def _sender_of(text: bytes) -> str:
     try:
-        tenant_id = _sender.decode(text).organization_id
+        tenant_id = _sender.decode(surrogates.replace_halves(text)).organization_id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     return tenant_id if schemas.is_tenant_id(tenant_id) else ""

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metering import aggregation, hours, models, request_rollup, requests, usage
+from metering import aggregation, gateway, hours, models, request_rollup, requests, schemas, usage
 from tests.factories import metering as factories
 
 NOW = factories.NOW
@@ -412,3 +412,12 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for child in plan.get("Plans", ()):
         yield from nodes(child)
+
+
+class TestBrokenText:
+    def test_a_record_with_half_a_character_is_its_tenants_and_stays_a_record(self) -> None:
+        text = rb'{"request_id": "r-1", "organization_id": "acme", "endpoint": "/\udfff"}'
+        refusal = gateway.decode_record(text)
+        assert isinstance(refusal, schemas.Refusal)
+        assert (refusal.code, refusal.tenant_id) == ("invalid_text", "acme")
+        assert gateway.is_record(text)
