@@ -46,6 +46,8 @@ _CLOUD_EVENTS: Final[Mapping[str, Callable[[bytes], schemas.Batch]]] = {
 
 
 _GZIP_WINDOW: Final = 31  # zlib's number for "expect a gzip header"
+_PASSED_AT_ONCE: Final = 64 * 1024
+_MAX_PASSED_BYTES: Final = 4 * schemas.MAX_BODY_BYTES
 
 
 class EventListEndpoint(api.Endpoint):
@@ -203,8 +205,16 @@ def _read_body(request: HttpRequest) -> bytes:
     elif encoding not in ("identity", "gzip"):
         raise errors.UnsupportedMediaType(f"Content-Encoding may be gzip, not {encoding[:40]!r}")
     if len(body) > schemas.MAX_BODY_BYTES:
+        _read_past(request)
         raise errors.TooLarge(f"the body has over {schemas.MAX_BODY_BYTES:,} bytes; send it in smaller batches")
     return body
+
+
+def _read_past(request: HttpRequest) -> None:
+    """The rest of a body that nobody will look at: its sender has still to read our answer on this connection."""
+    for _ in range(_MAX_PASSED_BYTES // _PASSED_AT_ONCE):
+        if not request.read(_PASSED_AT_ONCE):
+            return
 
 
 def _decompress(body: bytes) -> bytes:

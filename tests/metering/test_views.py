@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import RequestFactory
 from rest_framework.test import APIClient
 
-from billing_site.kernel import clock
+from billing_site.kernel import clock, keys
 from metering import aggregation, models, schemas
+from metering.views import events
 from tests.factories import kernel as kernel_factories
 from tests.factories import metering as factories
 
@@ -46,6 +48,17 @@ def assert_refused(response: Any, status: int, code: str) -> None:
 
 
 class TestPostEvents:
+    def test_reads_past_a_body_that_is_too_large_so_that_its_connection_goes_on(self) -> None:
+        _, secret = keys.create_api_key(name="tests", scopes=("events:write",), now=clock.now())
+        request = RequestFactory().post(
+            "/v1/events",
+            b" " * (schemas.MAX_BODY_BYTES + 1_000_000),
+            content_type="application/json",
+            headers={"Authorization": f"Bearer {secret}"},
+        )
+        assert events.ingest_events(request).status_code == 413
+        assert request.read() == b""
+
     def test_takes_one_event(self) -> None:
         response = post(GOOD)
         assert response.status_code == 200
