@@ -3,7 +3,7 @@ Rate limits of the data path: requests per API key, events per tenant.
 
 Counted in Redis, over all processes, in windows that begin with the first of what they count. A process tells Redis
 what it let pass in parts of a thousandth of the limit, so limits are exact to a thousandth per process, limits up to
-1,000 are exact, and most requests ask nobody.
+1,000 are exact, and most requests ask nobody. One that is alone in its second asks, so that an idle process knows too.
 
 Redis decides how much is too much, never whether the service works: while it does not answer, everything passes, and
 each request that should have been counted is counted as a fall-open. After three failures nobody asks it for 5 s.
@@ -37,6 +37,7 @@ _TIMEOUT_SECONDS: Final = 0.1
 _FAILURES_TO_GO_AROUND: Final = 3
 _AWAY_SECONDS: Final = 5.0
 _PARTS: Final = 1000
+_ALONE_SECONDS: Final = 1.0
 _MAX_COUNTS: Final = 100_000
 _PREFIX: Final = "billing"
 
@@ -99,6 +100,7 @@ class _Count:
     """What this process knows of one window: what Redis counted, and what passed here that it was not told yet."""
 
     resets_at: float
+    asked_at: float = -math.inf
     told: int = 0
     untold: int = 0
 
@@ -146,7 +148,9 @@ class Limiter:
                 count.untold += cost
                 taken.append((item, who, cost, count))
                 is_near = count.told + count.untold > item.amount
-                if is_near or count.untold * _PARTS >= item.amount:
+                is_alone = len(costs) == 1 and now - count.asked_at >= _ALONE_SECONDS
+                if is_near or is_alone or count.untold * _PARTS >= item.amount:
+                    count.asked_at = now
                     asked.append(_Asked(item, who, cost, count, count.untold))
                     count.untold = 0
         if asked and (refused := self._ask(name, asked)) is not None:

@@ -125,6 +125,11 @@ class TestWithoutRedis:
         assert all(passes(limiter, "1/minute", {"acme": 1}) for _ in range(20))
         assert fall_opens() == before + 20
 
+    def test_counts_the_first_request_under_a_large_limit(self) -> None:
+        limiter, before = limits.Limiter("redis://127.0.0.1:9/0"), fall_opens()
+        assert passes(limiter, "60000/minute", {"acme": 1})
+        assert fall_opens() == before + 1
+
     def test_does_not_wait_for_one_that_is_slow(self, silent_port: int) -> None:
         limiter = limits.Limiter(f"redis://127.0.0.1:{silent_port}/0")
         began = time.monotonic()
