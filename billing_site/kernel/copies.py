@@ -15,9 +15,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Generic, TypeVar
 
+import prometheus_client
 from django.db import connection, transaction
-
-from billing_site.kernel import metrics
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -31,6 +30,12 @@ _CAPACITY: Final = 10_000
 _all: Final["weakref.WeakSet[Copies[Any, Any]]"] = weakref.WeakSet()
 
 _log = logging.getLogger(__name__)
+
+stale_served = prometheus_client.Counter(
+    "billing_stale_served_total",
+    "Answers from a copy older than it should be, because the refresh was slow or failed.",
+    ["cache"],
+)
 
 
 class Copies(Generic[K, V]):
@@ -105,7 +110,7 @@ class Copies(Generic[K, V]):
             self._changed.wait(max(0.001, until - self._clock()))
         kept = self._kept.get(key)
         if kept is before:
-            metrics.stale_served.labels(self.name).inc()
+            stale_served.labels(self.name).inc()
         return None if kept is None else kept[0]  # None: the refresh found that it is gone
 
     def _ask_for_refresh(self, key: K) -> None:

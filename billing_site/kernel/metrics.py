@@ -28,11 +28,6 @@ Figures = float | Mapping[str, float]
 _log = logging.getLogger(__name__)
 _GAUGE_TIMEOUT_MILLISECONDS: Final = 2000
 
-stale_served = prometheus_client.Counter(
-    "billing_stale_served_total",
-    "Answers from a copy older than it should be, because the refresh was slow or failed.",
-    ["cache"],
-)
 unreadable_gauges = prometheus_client.Counter(
     "billing_unreadable_gauges_total",
     "Gauges that were left out of a scrape because reading them failed.",

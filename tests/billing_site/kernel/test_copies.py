@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection
 
-from billing_site.kernel import copies, errors, keys, metrics, models
+from billing_site.kernel import copies, errors, keys, models
 from tests.factories import kernel as factories
 from tests.support import waiting
 
@@ -58,7 +58,7 @@ def refreshes_end(committed_db: str, source: Source) -> Iterator[None]:
 
 
 def stale_served(name: str = "tests") -> float:
-    return float(metrics.stale_served.labels(name)._value.get())
+    return float(copies.stale_served.labels(name)._value.get())
 
 
 class TestCopies:
@@ -84,7 +84,8 @@ class TestCopies:
         assert kept.get("a") == 1  # though the control path hangs
         source.is_open.set()
         waiting.until(lambda: kept.get("a") == 2, seconds=10, what="the refresh")
-        assert source.asked == [["a"], ["a"]]
+        # On a slow machine the first refresh may end when it is due again.
+        assert source.asked in ([["a"], ["a"]], [["a"], ["a"], ["a"]])
 
     def test_are_not_older_than_they_may_be_while_the_control_path_answers(
         self, source: Source, kept: copies.Copies[str, int]

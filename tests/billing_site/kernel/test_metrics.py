@@ -106,14 +106,14 @@ class TestGauges:
 COUNT = """
 import sys, django
 django.setup()
-from billing_site.kernel import keys, metrics
-metrics.stale_served.labels("test").inc(int(sys.argv[1]))
+from billing_site.kernel import copies
+copies.stale_served.labels("test").inc(int(sys.argv[1]))
 """
 SHOW = """
 import django
 django.setup()
 import prometheus_client
-from billing_site.kernel import keys, metrics
+from billing_site.kernel import copies, metrics
 print(prometheus_client.generate_latest(metrics._counters()).decode())
 """
 
