@@ -309,6 +309,7 @@ STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # served from the packages that hold them: there is nothing to collect
 WHITENOISE_AUTOREFRESH = False
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 
 # --- security -------------------------------------------------------------------------------------------------------
 
