@@ -67,6 +67,24 @@ DECLARE
     written bigint;
     first_open timestamptz;
 BEGIN
+    -- What stands beyond the end of its group would be passed over in silence below; what is missing is NULL there, which
+    -- the tables refuse.
+    IF (transaction_count >= ALL (ARRAY[
+            cardinality(p_fingerprints), cardinality(p_kinds), cardinality(p_tenant_ids), cardinality(p_currencies),
+            cardinality(p_occurred_ats), cardinality(p_reference_types), cardinality(p_reference_ids),
+            cardinality(p_descriptions), cardinality(p_metadata), cardinality(p_entry_counts),
+            cardinality(p_amounts_cents), cardinality(p_reverses_ids)])
+        AND account_count >= ALL (ARRAY[
+            cardinality(p_account_currencies), cardinality(p_account_tenant_ids), cardinality(p_account_channels)])
+        AND entry_count >= ALL (ARRAY[
+            cardinality(p_entry_lines), cardinality(p_entry_accounts), cardinality(p_entry_types),
+            cardinality(p_entry_amounts_cents)])) IS FALSE
+    THEN
+        RAISE EXCEPTION 'an array is longer than its group'
+            USING ERRCODE = '23514', SCHEMA = 'public', TABLE = 'ledger_entry',
+                  CONSTRAINT = 'ledger_entry_points_into_its_batch';
+    END IF;
+
     -- Late facts take effect at the first instant that is still open.
     first_open := public.ledger_hold_book_open(p_book);
 
