@@ -10,7 +10,7 @@ from billing_site.kernel import api, problems
 from metering import gateway
 from metering import requests as request_rows
 from metering.serializers import requests as serializers
-from metering.views import events
+from metering.views import events, pages
 
 
 @csrf_exempt
@@ -46,14 +46,10 @@ class TopEndpoint(api.Endpoint):
             limit=query["limit"],
             after=query.get("cursor"),
         )
-        last = page.rows[-1] if page.has_more else None
-        place = (last.request_count, last.endpoint or "") if last else None
-        answer = {
-            "data": page.rows,
-            "has_more": page.has_more,
-            "next_cursor": serializers.EndpointCursorField().to_representation(place) if place else None,
-            "fresh_as_of": page.fresh_as_of,
-        }
+        cursor = serializers.EndpointCursorField()
+        answer = pages.answer(
+            page, write_cursor=lambda row: cursor.to_representation((row.request_count, row.endpoint or ""))
+        )
         return Response(serializers.EndpointPageSerializer(answer).data)
 
 
@@ -82,11 +78,6 @@ class ErrorRateEndpoint(api.Endpoint):
             limit=query["limit"],
             after=query.get("cursor"),
         )
-        last = page.rows[-1] if page.has_more else None
-        answer = {
-            "data": page.rows,
-            "has_more": page.has_more,
-            "next_cursor": serializers.HourCursorField().to_representation(last.period_start) if last else None,
-            "fresh_as_of": page.fresh_as_of,
-        }
+        cursor = serializers.HourCursorField()
+        answer = pages.answer(page, write_cursor=lambda row: cursor.to_representation(row.period_start))
         return Response(serializers.ErrorRatePageSerializer(answer).data)

@@ -7,6 +7,7 @@ from rest_framework.response import Response
 from billing_site.kernel import api
 from metering import models, usage_rows
 from metering.serializers import usage as serializers
+from metering.views import pages
 
 
 class UsageEndpoint(api.Endpoint):
@@ -36,11 +37,7 @@ class UsageEndpoint(api.Endpoint):
             group_by=query.get("group_by", ()),
             after=query.get("cursor"),
         )
-        last = page.rows[-1] if page.has_more else None
-        answer = {
-            "data": page.rows,
-            "has_more": page.has_more,
-            "next_cursor": serializers.write_cursor((last.period_start, last.meter, last.group_key)) if last else None,
-            "fresh_as_of": page.fresh_as_of,
-        }
+        answer = pages.answer(
+            page, write_cursor=lambda row: serializers.write_cursor((row.period_start, row.meter, row.group_key))
+        )
         return Response(serializers.UsagePageSerializer(answer).data)
