@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from unfold import widgets
 
 from billing_site.kernel import clock, fields
 from metering import hours, investigation, stages
@@ -21,10 +22,14 @@ _LISTED_ROWS: Final = 2_500
 class InvestigationForm(forms.Form):
     """Whose usage, and of which time."""
 
-    tenant_id = forms.RegexField(rf"^{fields.CODE_PATTERN}\Z", label="tenant")
-    period_from = forms.DateTimeField(label="from, UTC")
-    period_to = forms.DateTimeField(label="to before, UTC")
-    meter = forms.CharField(label="meter or event type", required=False, max_length=100)
+    tenant_id = forms.RegexField(
+        rf"^{fields.CODE_PATTERN}\Z", label="tenant", widget=widgets.UnfoldAdminTextInputWidget
+    )
+    period_from = forms.DateTimeField(label="from, UTC", widget=widgets.UnfoldAdminTextInputWidget)
+    period_to = forms.DateTimeField(label="to before, UTC", widget=widgets.UnfoldAdminTextInputWidget)
+    meter = forms.CharField(
+        label="meter or event type", required=False, max_length=100, widget=widgets.UnfoldAdminTextInputWidget
+    )
 
     def clean(self) -> dict[str, Any]:
         """A page holds no more than some months."""
