@@ -17,13 +17,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from billing_site.embedded import postgres, valkey
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = 10_000
@@ -139,7 +142,7 @@ def posting(bench: Bench, *, rounds: int, seconds: float) -> None:
     bulk = Load("spread", 1000, 1)
     unchecked = "spread, 1000 a call, 1 client, without the checks"
     measures[unchecked] = lambda: without_checks(bench, lambda: bench.post(bulk, seconds=seconds))
-    figures = interleaved(measures, rounds=rounds)
+    figures = interleaved(measures, rounds, middle=statistics.median)
 
     title(f"transactions a second (median of {rounds} rounds of {seconds:g} s); of pgbench -N; of the plain way")
     for load in loads:
@@ -163,9 +166,10 @@ def posting(bench: Bench, *, rounds: int, seconds: float) -> None:
 def growth(bench: Bench, *, seconds: float, entries: int, rounds: int) -> None:
     """What a post costs after the ledger has grown, over what it costs in the same ledger when it was small."""
     loads = (Load("spread", 1, 1), Load("spread", 1000, 1))
+    measures = {str(load): partial(bench.post, load, seconds=seconds) for load in loads}
     bench.sql("VACUUM ANALYZE")
     before = int(bench.sql("SELECT count(*) FROM ledger_entry"))
-    small = interleaved({str(load): partial(bench.post, load, seconds=seconds) for load in loads}, rounds)
+    small = interleaved(measures, rounds, middle=statistics.median)
     filler = Load("spread", 1000, 2)
     stored = before
     while stored < entries:
@@ -174,7 +178,7 @@ def growth(bench: Bench, *, seconds: float, entries: int, rounds: int) -> None:
         progress(f"{stored:,} of {entries:,} entries")
     progress("")
     bench.sql("VACUUM ANALYZE")
-    large = interleaved({str(load): partial(bench.post, load, seconds=seconds) for load in loads}, rounds)
+    large = interleaved(measures, rounds, middle=statistics.median)
     title(f"cost of a post with {stored:,} entries stored over {before:,}")
     for load in loads:
         aim(str(load), small[str(load)] / large[str(load)], "flat, 1")
@@ -197,15 +201,17 @@ def verification(bench: Bench) -> None:
     row("most memory of the verifier", after.ru_maxrss / 1024, "MB")
 
 
-def interleaved(measures: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """The median of each measurement, taken one after the other in each round."""
-    taken: dict[str, list[float]] = {name: [] for name in measures}
+def interleaved(
+    measures: Mapping[str, Callable[[], T]], rounds: int, *, middle: Callable[[list[T]], T]
+) -> dict[str, T]:
+    """The ``middle`` (the median) of each measurement, taken one after the other in each round."""
+    taken: dict[str, list[T]] = {name: [] for name in measures}
     for turn in range(rounds):
         for place, (name, measure) in enumerate(measures.items(), start=1):
             taken[name].append(measure())
             progress(f"round {turn + 1} of {rounds}, {place} of {len(measures)}: {name}")
     progress("")
-    return {name: statistics.median(figures) for name, figures in taken.items()}
+    return {name: middle(figures) for name, figures in taken.items()}
 
 
 def without_checks(bench: Bench, measure: Callable[[], float]) -> float:
@@ -221,10 +227,11 @@ def without_checks(bench: Bench, measure: Callable[[], float]) -> float:
 
 @contextmanager
 def servers(folder: Path) -> Iterator[Bench]:
-    """A PostgreSQL with the service's schema, pgbench's tables and the plain way's."""
+    """A PostgreSQL with the service's schema, pgbench's tables and the plain way's; and a Valkey."""
     settings = {"shared_buffers": "1GB", "max_wal_size": "8GB", "min_wal_size": "4GB", "max_connections": "50"}
     cluster = postgres.prepare(folder=folder / "postgres", bin_folder=postgres.embedded_binaries(), settings=settings)
-    broker = valkey.prepare(folder=folder / "valkey")
+    redis = valkey.prepare(folder=folder / "valkey")
+    redis_server = valkey.start(redis, log=folder / "valkey.log")
     server = postgres.start(cluster, log=folder / "postgres.log")
     try:
         postgres.provision(cluster, database="billing")
@@ -235,7 +242,7 @@ def servers(folder: Path) -> Iterator[Bench]:
                 "SECRET_KEY": "of-the-benchmark-alone",
                 "DATABASE_URL": cluster.url(role=postgres.SERVICE_ROLE, database="billing"),
                 "OWNER_DATABASE_URL": cluster.url(role=postgres.OWNER_ROLE, database="billing"),
-                "REDIS_URL": broker.url(),
+                "REDIS_URL": redis.url(),
                 "BILLING_VAR": str(folder),
                 "DJANGO_SETTINGS_MODULE": "billing_site.settings",
             },
@@ -247,6 +254,7 @@ def servers(folder: Path) -> Iterator[Bench]:
         yield bench
     finally:
         postgres.stop(server)
+        valkey.stop(redis_server)
 
 
 def warm_log(bench: Bench) -> None:

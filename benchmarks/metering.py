@@ -215,7 +215,7 @@ def report_ingestion(store: Store, plan: Plan) -> dict[str, Figure]:
         "ingest, 5 % sent before": partial(store.measure, "repeats", batches=plan.batches),
         "ingest, two writers": partial(store.measure, "ingest", clients=2, batches=plan.batches),
     }
-    figures = interleaved(measures, rounds=plan.rounds)
+    figures = harness.interleaved(measures, plan.rounds, middle=median)
     harness.title(f"batches of 1,000, {store.filled:,} events stored: events a second; CPU us of client and server")
     for name, figure in figures.items():
         show(name, figure)
@@ -237,7 +237,7 @@ def report_growth(store: Store, plan: Plan, small: dict[str, Figure]) -> None:
         "raw COPY": partial(store.measure, "raw", batches=plan.batches),
         "ingest": partial(store.measure, "ingest", batches=plan.batches),
     }
-    large = interleaved(measures, rounds=plan.rounds)
+    large = harness.interleaved(measures, plan.rounds, middle=median)
     harness.title(f"the same with {store.filled:,} events stored")
     for name, figure in large.items():
         show(name, figure)
@@ -250,9 +250,10 @@ def report_growth(store: Store, plan: Plan, small: dict[str, Figure]) -> None:
 
 def report_hour(store: Store, plan: Plan) -> None:
     """An hour of all tenants, against the query that only sums it."""
-    figures = interleaved(
+    figures = harness.interleaved(
         {"GROUP BY": partial(store.measure, "group_hour"), "aggregate": partial(store.measure, "aggregate_hour")},
-        rounds=plan.rounds,
+        plan.rounds,
+        middle=median,
     )
     harness.title("5,000 windows with 200,000 events of one hour: milliseconds")
     for name, figure in figures.items():
@@ -337,17 +338,6 @@ def wait_for(url: str) -> None:
         else:
             return
     raise SystemExit(f"{url} does not answer")
-
-
-def interleaved(measures: dict[str, Callable[[], Figure]], rounds: int) -> dict[str, Figure]:
-    """The median of each, taken one after the other in each round."""
-    taken: dict[str, list[Figure]] = {name: [] for name in measures}
-    for turn in range(rounds):
-        for name, measure in measures.items():
-            harness.progress(f"round {turn + 1} of {rounds}: {name}")
-            taken[name].append(measure())
-    harness.progress("")
-    return {name: median(figures) for name, figures in taken.items()}
 
 
 def median(figures: list[Figure]) -> Figure:
